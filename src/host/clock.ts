@@ -1,0 +1,98 @@
+import { CancelledError, DeadlineError } from '../base/errors.ts';
+import { millis, unixMillis } from '../base/units.ts';
+import type { Millis, UnixMillis } from '../base/units.ts';
+
+/** Withdraws a scheduled action; calling it twice, or after the action ran, does nothing. */
+export type CancelTimer = () => void;
+
+/**
+ * Time as the gateway sees it. Order and durations come from the monotonic clock; the wall clock may step (I11) and
+ * serves only as a stamp.
+ */
+export interface Clock {
+  /** Milliseconds since an arbitrary origin, never going back, with sub-millisecond fraction. */
+  monotonicMs(): Millis;
+  /** Milliseconds since 1970 as the system believes them. */
+  unixMs(): UnixMillis;
+  /** Runs `action` once after `delayMs`. A pending timer does not keep the process alive by itself. */
+  schedule(delayMs: Millis, action: () => void): CancelTimer;
+}
+
+/** The real clock of the machine. */
+export class NodeClock implements Clock {
+  monotonicMs(): Millis {
+    return millis(performance.now());
+  }
+
+  unixMs(): UnixMillis {
+    return unixMillis(Date.now());
+  }
+
+  schedule(delayMs: Millis, action: () => void): CancelTimer {
+    const timer = setTimeout(action, delayMs);
+    return () => clearTimeout(timer);
+  }
+}
+
+/**
+ * Waits `delayMs`, or rejects with `CancelledError` as soon as `signal` aborts. Leaves no listener behind.
+ */
+export function sleep(clock: Clock, delayMs: Millis, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted === true) {
+      reject(new CancelledError('cancelled before the wait began'));
+      return;
+    }
+    const onAbort = (): void => {
+      cancel();
+      reject(new CancelledError(`cancelled during a wait of ${delayMs} ms`));
+    };
+    const cancel = clock.schedule(delayMs, () => {
+      signal?.removeEventListener('abort', onAbort);
+      resolve();
+    });
+    signal?.addEventListener('abort', onAbort, { once: true });
+  });
+}
+
+/** Runs `action` every `periodMs`, the first time after one period, until the returned function is called. */
+export function every(clock: Clock, periodMs: Millis, action: () => void): CancelTimer {
+  let cancel: CancelTimer = () => undefined;
+  let stopped = false;
+  let dueMs = clock.monotonicMs() + periodMs;
+  const arm = (): void => {
+    const delayMs = Math.max(0, dueMs - clock.monotonicMs());
+    cancel = clock.schedule(millis(delayMs), () => {
+      dueMs = Math.max(dueMs + periodMs, clock.monotonicMs());
+      action();
+      if (!stopped) arm();
+    });
+  };
+  arm();
+  return () => {
+    stopped = true;
+    cancel();
+  };
+}
+
+/**
+ * Settles like `work`, or rejects with `DeadlineError` naming `what` after `limitMs`. The work itself is not stopped:
+ * give it the same signal when it can be.
+ */
+export function withDeadline<T>(clock: Clock, limitMs: Millis, what: string, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const cancel = clock.schedule(limitMs, () => {
+      reject(new DeadlineError(`${what}: no answer within ${limitMs} ms`));
+    });
+    work.then(
+      (value) => {
+        cancel();
+        resolve(value);
+      },
+      (error: unknown) => {
+        cancel();
+        reject(error instanceof Error ? error : new Error(String(error)));
+      },
+    );
+  });
+}

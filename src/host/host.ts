@@ -1,0 +1,30 @@
+import { NodeClock } from './clock.ts';
+import type { Clock } from './clock.ts';
+import { NodeEntropy } from './entropy.ts';
+import type { Entropy } from './entropy.ts';
+import { NodeFilesystem } from './filesystem.ts';
+import type { Filesystem } from './filesystem.ts';
+import { NodeNetwork } from './network.ts';
+import type { Network } from './network.ts';
+import { NodeSerialLines } from './serial-line.ts';
+import type { SerialLines } from './serial-line.ts';
+
+/** Everything of the outside world that the gateway touches, injected so that a simulation can replace it. */
+export interface Host {
+  readonly clock: Clock;
+  readonly entropy: Entropy;
+  readonly filesystem: Filesystem;
+  readonly network: Network;
+  readonly serialLines: SerialLines;
+}
+
+/** The machine this process runs on. */
+export function createNodeHost(): Host {
+  return {
+    clock: new NodeClock(),
+    entropy: new NodeEntropy(),
+    filesystem: new NodeFilesystem(),
+    network: new NodeNetwork(),
+    serialLines: new NodeSerialLines(),
+  };
+}
