@@ -1,0 +1,138 @@
+/**
+ * CBOR (RFC 8949) as oneM2M uses it (TS-0004 8.5): text keys, no tags, no indefinite lengths. The only module that
+ * touches cbor-x, because its defaults write record tags nobody else reads, its decoder honours tags whose bignum form
+ * blocks the event loop for minutes, and integers from 2^32 on leave as floats. So: fixed options, an iterative scan
+ * before every decode of foreign octets, and BigInt for wide integers on the way out.
+ */
+import { Encoder } from 'cbor-x';
+import type { Options } from 'cbor-x';
+import { DecodeError, EncodeError, errorText } from '../base/errors.ts';
+import { hexExcerpt } from '../base/text.ts';
+
+const depthMax = 32;
+const itemsMax = 65_536;
+
+const options: Options & { int64AsNumber: boolean } = {
+  useRecords: false,
+  mapsAsObjects: true,
+  variableMapSize: true,
+  tagUint8Array: false,
+  int64AsNumber: true,
+};
+const codec = new Encoder(options);
+
+/** Encodes plain data (null, booleans, finite numbers, text, arrays, objects). Throws `EncodeError` otherwise. */
+export function encodeCbor(value: unknown): Uint8Array {
+  // cbor-x returns a slice of a shared block; the copy is what may be kept.
+  return Uint8Array.from(codec.encode(widen(value)));
+}
+
+/** Decodes foreign octets after checking their shape; throws `DecodeError` naming what is wrong and where. */
+export function decodeCbor(data: Uint8Array): unknown {
+  scanCbor(data);
+  try {
+    return codec.decode(data);
+  } catch (cause) {
+    throw new DecodeError(`body is not CBOR: ${errorText(cause)} (${hexExcerpt(data)})`, { cause });
+  }
+}
+
+/**
+ * Walks one CBOR item without building it. Refuses tags, indefinite lengths, keys that are not text, integers beyond
+ * 2^53-1, simple values other than false, true, null and undefined, nesting over 32, over 65,536 items, lengths and
+ * counts beyond the octets left, and octets after the item.
+ */
+export function scanCbor(data: Uint8Array): void {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  // One entry per open container: items still to come, and whether the next one is a map key.
+  const remaining: number[] = [1];
+  const isMap: boolean[] = [false];
+  let offset = 0;
+  let items = 0;
+  const refuse = (reason: string): never => {
+    throw new DecodeError(`body is not acceptable CBOR: ${reason} at byte ${offset} (${hexExcerpt(data)})`);
+  };
+  while (remaining.length > 0) {
+    const level = remaining.length - 1;
+    const left = remaining[level] ?? 0;
+    if (left === 0) {
+      remaining.pop();
+      isMap.pop();
+      continue;
+    }
+    remaining[level] = left - 1;
+    if (++items > itemsMax) refuse(`more than ${itemsMax} items`);
+    if (offset >= data.length) refuse('truncated');
+    const initial = data[offset] ?? 0;
+    const major = initial >> 5;
+    const isKey = isMap[level] === true && left % 2 === 0;
+    if (isKey && major !== 3) refuse('a map key that is not text');
+    const { value, size } = readArgument(view, offset, initial, refuse);
+    offset += size;
+    if (major === 2 || major === 3) {
+      if (value > data.length - offset) refuse('a length beyond the end');
+      offset += value;
+    } else if (major === 4 || major === 5) {
+      const count = major === 5 ? value * 2 : value;
+      if (count > data.length - offset) refuse('a count beyond the end');
+      if (remaining.length > depthMax) refuse(`nesting over ${depthMax}`);
+      remaining.push(count);
+      isMap.push(major === 5);
+    } else if (major === 6) {
+      refuse('a tag');
+    }
+  }
+  if (offset !== data.length) refuse('octets after the end');
+}
+
+function readArgument(
+  view: DataView,
+  offset: number,
+  initial: number,
+  refuse: (reason: string) => never,
+): { value: number; size: number } {
+  const info = initial & 31;
+  const isSimple = initial >> 5 === 7;
+  if (info < 24) {
+    if (isSimple && info < 20) refuse('an unassigned simple value');
+    return { value: info, size: 1 };
+  }
+  if (info > 27) refuse('an indefinite or reserved length');
+  if (isSimple && info === 24) refuse('an unassigned simple value');
+  const width = 1 << (info - 24);
+  if (offset + 1 + width > view.byteLength) refuse('truncated');
+  if (isSimple) return { value: 0, size: 1 + width };
+  if (width === 8) {
+    const wide = view.getBigUint64(offset + 1);
+    if (wide > BigInt(Number.MAX_SAFE_INTEGER)) refuse('an integer beyond 2^53-1');
+    return { value: Number(wide), size: 9 };
+  }
+  const value =
+    width === 1
+      ? view.getUint8(offset + 1)
+      : width === 2
+        ? view.getUint16(offset + 1)
+        : view.getUint32(offset + 1);
+  return { value, size: 1 + width };
+}
+
+/** Integers outside 32 bits as BigInt, which cbor-x writes as integers; anything that is not plain is refused. */
+function widen(value: unknown): unknown {
+  if (typeof value === 'number') {
+    if (Number.isInteger(value) && (value > 0xffff_ffff || value < -0x1_0000_0000)) {
+      if (!Number.isSafeInteger(value)) throw new EncodeError(`integer ${value} is beyond 2^53-1`);
+      return BigInt(value);
+    }
+    if (!Number.isFinite(value)) throw new EncodeError(`number ${value} has no CBOR form in oneM2M`);
+    return Object.is(value, -0) ? 0 : value;
+  }
+  if (value === null || typeof value === 'string' || typeof value === 'boolean') return value;
+  if (Array.isArray(value)) return value.map(widen);
+  if (typeof value !== 'object') throw new EncodeError(`a ${typeof value} has no CBOR form in oneM2M`);
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null)
+    throw new EncodeError('only plain objects have a CBOR form in oneM2M');
+  const result: Record<string, unknown> = {};
+  for (const [key, inner] of Object.entries(value)) if (inner !== undefined) result[key] = widen(inner);
+  return result;
+}

@@ -1,0 +1,79 @@
+import type {
+  DiscoveryResultType,
+  FilterUsage,
+  Operation,
+  ResourceType,
+  ResponseType,
+  ResultContent,
+} from './enums.ts';
+import type { PrimitiveContent } from './resources.ts';
+
+/** Filter criteria (TS-0004 8.2.2, `fc`). Repeated labels mean OR, different tags AND. */
+export interface FilterCriteria {
+  filterUsage?: FilterUsage;
+  resourceType?: number[];
+  labels?: string[];
+  createdBefore?: string;
+  createdAfter?: string;
+  modifiedSince?: string;
+  unmodifiedSince?: string;
+  contentFilterType?: string[];
+  level?: number;
+  offset?: number;
+  limit?: number;
+  applyRelativePath?: string;
+  /** Attribute filters by the attribute's wire name, for example `{ csi: ['/id-mn1'] }`. */
+  attributes?: Readonly<Record<string, readonly string[]>>;
+}
+
+/** Request primitive (TS-0004 8.2.2). Times are absolute `YYYYMMDDTHHMMSS` or signed milliseconds as text. */
+export interface RequestPrimitive {
+  operation: Operation;
+  to: string;
+  /** Originator; absent only in the first registration of an AE without a preference for its ID. */
+  from?: string;
+  requestIdentifier: string;
+  resourceType?: ResourceType;
+  primitiveContent?: PrimitiveContent;
+  releaseVersionIndicator?: string;
+  resultContent?: ResultContent;
+  responseType?: ResponseType;
+  notificationUris?: string[];
+  requestExpirationTimestamp?: string;
+  resultExpirationTimestamp?: string;
+  operationExecutionTime?: string;
+  originatingTimestamp?: string;
+  eventCategory?: number;
+  groupRequestIdentifier?: string;
+  filterCriteria?: FilterCriteria;
+  discoveryResultType?: DiscoveryResultType;
+  attributeList?: string[];
+}
+
+/** Response primitive (TS-0004 8.2.2). */
+export interface ResponsePrimitive {
+  responseStatusCode: number;
+  requestIdentifier: string;
+  primitiveContent?: PrimitiveContent;
+  to?: string;
+  from?: string;
+  originatingTimestamp?: string;
+}
+
+/** How a body is serialised (TS-0004 8). */
+export type Serialisation = 'json' | 'cbor';
+
+/** `YYYYMMDDTHHMMSS` in UTC, as `expirationTime` and timestamps are written (TS-0004 6.3.3). */
+export function encodeTimestamp(unixMs: number): string {
+  return new Date(unixMs).toISOString().replace(/[-:]/gu, '').slice(0, 15);
+}
+
+/** Milliseconds since 1970 of `YYYYMMDDTHHMMSS[,ffffff]`, or undefined when the text is no timestamp. */
+export function parseTimestamp(text: string): number | undefined {
+  const match = /^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})(?:[.,](\d{1,9}))?$/u.exec(text);
+  if (match === null) return undefined;
+  const [, year, month, day, hour, minute, second, fraction] = match;
+  const wholeMs = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+  if (Number.isNaN(wholeMs)) return undefined;
+  return wholeMs + (fraction === undefined ? 0 : Math.floor(Number(`0.${fraction}`) * 1000));
+}

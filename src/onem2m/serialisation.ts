@@ -1,0 +1,206 @@
+/**
+ * Between primitives with long names and wire objects with short names, and between wire objects and bytes.
+ *
+ * Encoding is strict: `undefined` is left out, a number that is not finite or a value that is not plain is refused.
+ * Decoding is tolerant: unknown names pass unchanged, times may carry fractions, the response's own Content-Format
+ * decides (TS-0004 8.3 JSON, 8.5 CBOR).
+ */
+import { DecodeError, EncodeError, errorText } from '../base/errors.ts';
+import { hexExcerpt } from '../base/text.ts';
+import { decodeCbor, encodeCbor } from './cbor.ts';
+import { requestNames, responseNames, rootNames } from './names.ts';
+import type { Shape } from './names.ts';
+import type { FilterCriteria, RequestPrimitive, ResponsePrimitive, Serialisation } from './primitives.ts';
+import type { PrimitiveContent } from './resources.ts';
+
+/** A JSON-like object with short names. */
+export type WireObject = Record<string, unknown>;
+
+/** Octets one body may have (TS-0004 leaves it open; a gateway needs a bound, I8). */
+export const bodyBytesMax = 65_536;
+
+/** Nesting one body may have. */
+export const bodyDepthMax = 32;
+
+/** `primitiveContent` as it travels. Throws `EncodeError` for a value that has no oneM2M form. */
+export function encodeContent(content: PrimitiveContent): WireObject {
+  return toWire(rootNames, content, 0) as WireObject;
+}
+
+/** `primitiveContent` from a decoded body; a body that is no object throws `DecodeError`. */
+export function decodeContent(wire: unknown): PrimitiveContent {
+  return fromWire(rootNames, objectOf(wire, 'primitive content'), 0) as PrimitiveContent;
+}
+
+/** A whole request primitive as one object, as MQTT and the polling channel carry it. */
+export function encodeRequest(request: RequestPrimitive): WireObject {
+  const { responseType, notificationUris, filterCriteria, ...rest } = request;
+  const wire = toWire(requestNames, rest, 0) as WireObject;
+  if (responseType !== undefined) {
+    wire.rt = { rtv: responseType, ...(notificationUris === undefined ? {} : { nu: notificationUris }) };
+  }
+  if (filterCriteria !== undefined) {
+    const { attributes, ...criteria } = filterCriteria;
+    wire.fc = toWire(filterShape, { ...criteria, ...attributes }, 0);
+  }
+  return wire;
+}
+
+/** Throws `DecodeError` when a parameter that every request needs is missing or of the wrong kind. */
+export function decodeRequest(wire: unknown): RequestPrimitive {
+  const object = fromWire(requestNames, objectOf(wire, 'request primitive'), 0) as WireObject;
+  const { responseType, filterCriteria, ...rest } = object;
+  const request: WireObject = { ...rest };
+  requireText(request, 'requestIdentifier', 'rqi');
+  requireText(request, 'to', 'to');
+  if (typeof request.operation !== 'number')
+    throw new DecodeError('request primitive: op is missing or no number');
+  const rt = responseType as WireObject | undefined;
+  if (typeof rt === 'object') {
+    request.responseType = rt.responseTypeValue;
+    if (Array.isArray(rt.notificationUri)) request.notificationUris = rt.notificationUri;
+  }
+  if (typeof filterCriteria === 'object' && filterCriteria !== null) {
+    request.filterCriteria = decodeFilterCriteria(filterCriteria as WireObject);
+  }
+  return request as unknown as RequestPrimitive;
+}
+
+/** A whole response primitive as one object. */
+export function encodeResponse(response: ResponsePrimitive): WireObject {
+  return toWire(responseNames, response, 0) as WireObject;
+}
+
+/** Throws `DecodeError` when there is no response status code. */
+export function decodeResponse(wire: unknown): ResponsePrimitive {
+  const response = fromWire(responseNames, objectOf(wire, 'response primitive'), 0) as WireObject;
+  if (typeof response.responseStatusCode !== 'number') {
+    throw new DecodeError('response primitive: rsc is missing or no number');
+  }
+  requireText(response, 'requestIdentifier', 'rqi');
+  return response as unknown as ResponsePrimitive;
+}
+
+/** The octets of a body. */
+export function encodeBody(wire: unknown, serialisation: Serialisation): Uint8Array {
+  return serialisation === 'cbor' ? encodeCbor(wire) : Buffer.from(JSON.stringify(wire));
+}
+
+/** A body from its octets; throws `DecodeError` naming the format and showing the first octets. */
+export function decodeBody(data: Uint8Array, serialisation: Serialisation): unknown {
+  if (data.length > bodyBytesMax) {
+    throw new DecodeError(`body of ${data.length} bytes; at most ${bodyBytesMax} are accepted`);
+  }
+  if (serialisation === 'cbor') return decodeCbor(data);
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(data));
+  } catch (cause) {
+    throw new DecodeError(`body is not JSON: ${errorText(cause)} (${hexExcerpt(data)})`, { cause });
+  }
+  checkDepth(value, 0);
+  return value;
+}
+
+/** Filter criteria from wire names, attribute filters gathered under `attributes`. */
+function decodeFilterCriteria(wire: WireObject): FilterCriteria {
+  const known: WireObject = {};
+  const attributes: Record<string, string[]> = {};
+  for (const [name, value] of Object.entries(wire)) {
+    if (Object.hasOwn(filterShape, name)) known[name] = value;
+    else attributes[name] = (Array.isArray(value) ? value : [value]).map(String);
+  }
+  return { ...known, ...(Object.keys(attributes).length === 0 ? {} : { attributes }) };
+}
+
+const filterShape: Shape = requestNames.filterCriteria?.[1]?.() ?? {};
+
+const reversed = new WeakMap<Shape, Map<string, string>>();
+
+function longNames(shape: Shape): Map<string, string> {
+  let names = reversed.get(shape);
+  if (names === undefined) {
+    names = new Map(Object.entries(shape).map(([long, [short]]) => [short, long]));
+    reversed.set(shape, names);
+  }
+  return names;
+}
+
+function toWire(shape: Shape, value: unknown, depth: number): unknown {
+  if (depth > bodyDepthMax) throw new EncodeError(`nesting deeper than ${bodyDepthMax}`);
+  if (Array.isArray(value)) return value.map((item) => toWire(shape, item, depth + 1));
+  if (!isObject(value)) return plain(value);
+  const wire: WireObject = {};
+  for (const [long, inner] of Object.entries(value)) {
+    if (inner === undefined) continue;
+    const entry = Object.hasOwn(shape, long) ? shape[long] : undefined;
+    const short = entry?.[0] ?? long;
+    const innerShape =
+      entry?.[1]?.() ?? (shape === rootNames && entry === undefined ? customShape : undefined);
+    wire[short] =
+      innerShape === undefined ? plainDeep(inner, depth + 1) : toWire(innerShape, inner, depth + 1);
+  }
+  return wire;
+}
+
+function fromWire(shape: Shape, value: unknown, depth: number): unknown {
+  if (Array.isArray(value)) return value.map((item) => fromWire(shape, item, depth + 1));
+  if (!isObject(value)) return value;
+  const names = longNames(shape);
+  const decoded: WireObject = {};
+  for (const [short, inner] of Object.entries(value)) {
+    const long = names.get(short) ?? short;
+    if (long === '__proto__') continue;
+    const known = Object.hasOwn(shape, long) ? shape[long] : undefined;
+    const innerShape =
+      known?.[1]?.() ?? (shape === rootNames && known === undefined ? customShape : undefined);
+    decoded[long] = innerShape === undefined ? inner : fromWire(innerShape, inner, depth + 1);
+  }
+  return decoded;
+}
+
+// A flexContainer specialisation: its root is not in the table, its standard attributes are.
+const customShape: Shape = rootNames.container?.[1]?.() ?? {};
+
+function plainDeep(value: unknown, depth: number): unknown {
+  if (depth > bodyDepthMax) throw new EncodeError(`nesting deeper than ${bodyDepthMax}`);
+  if (Array.isArray(value)) return value.map((item) => plainDeep(item, depth + 1));
+  if (!isObject(value)) return plain(value);
+  const result: WireObject = {};
+  for (const [name, inner] of Object.entries(value)) {
+    if (inner !== undefined) result[name] = plainDeep(inner, depth + 1);
+  }
+  return result;
+}
+
+function plain(value: unknown): unknown {
+  if (value === null || typeof value === 'string' || typeof value === 'boolean') return value;
+  if (typeof value === 'number' && Number.isFinite(value)) return value;
+  throw new EncodeError(
+    `a ${typeof value} (${String(value)}) has no oneM2M form; use text, number, boolean, array or object`,
+  );
+}
+
+function isObject(value: unknown): value is WireObject {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
+function objectOf(value: unknown, what: string): WireObject {
+  if (!isObject(value))
+    throw new DecodeError(
+      `${what}: an object is expected, not ${Array.isArray(value) ? 'an array' : typeof value}`,
+    );
+  return value;
+}
+
+function requireText(object: WireObject, long: string, short: string): void {
+  if (typeof object[long] !== 'string') throw new DecodeError(`primitive: ${short} is missing or no text`);
+}
+
+function checkDepth(value: unknown, depth: number): void {
+  if (depth > bodyDepthMax) throw new DecodeError(`body nests deeper than ${bodyDepthMax}`);
+  if (typeof value !== 'object' || value === null) return;
+  for (const inner of Object.values(value)) checkDepth(inner, depth + 1);
+}
