@@ -46,13 +46,14 @@ module.exports = {
       from: { path: '^src/index\\.ts$' },
       to: { path: '^src/testbed/' },
     },
-    {
-      name: 'only-index-beside-the-folders',
-      comment: 'a file of src/ lives in one of the folders of the house',
+    ...['from', 'to'].map((side) => ({
+      name: `${side}-a-stray-file`,
+      comment: 'a file of src/ other than index.ts lives in one of the folders of the house',
       severity: 'error',
-      from: { path: '^src/', pathNot: `^src/(index\\.ts$|(${folders.join('|')})/)` },
+      from: {},
       to: {},
-    },
+      [side]: { path: '^src/', pathNot: `^src/(index\\.ts$|(${folders.join('|')})/)` },
+    })),
     {
       name: 'source-without-tests',
       comment: 'what is shipped imports neither tests nor scripts',
