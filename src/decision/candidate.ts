@@ -1,4 +1,4 @@
-import type { CseId } from '../base/units.ts';
+import type { CseId, Millis } from '../base/units.ts';
 
 /** A cell whose users a CSE is meant to serve, by what a modem reports of it. */
 export interface CoverageCell {
@@ -16,4 +16,10 @@ export interface Candidate {
   readonly coverage: readonly CoverageCell[];
   /** Life cycle of the MEC application that hosts it; undefined for a CSE outside MEC. */
   readonly hosting?: 'instantiated' | 'provisioned' | 'notProvisioned';
+}
+
+/** A candidate with the time at which discovery described it. */
+export interface DiscoveredCandidate {
+  readonly candidate: Candidate;
+  readonly discoveredMs: Millis;
 }
