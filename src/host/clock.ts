@@ -96,3 +96,8 @@ export function withDeadline<T>(clock: Clock, limitMs: Millis, what: string, wor
     );
   });
 }
+
+/** Resolves when everything that is runnable now has run: one turn of the event loop, no time of the clock. */
+export function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,6 +1,7 @@
 import { assert } from '../base/assert.ts';
 import { millis, unixMillis } from '../base/units.ts';
 import type { Millis, UnixMillis } from '../base/units.ts';
+import { settle } from '../host/clock.ts';
 import type { CancelTimer, Clock } from '../host/clock.ts';
 
 interface Timer {
@@ -63,13 +64,13 @@ export class SimulatedClock implements Clock {
     this.#advancing = true;
     try {
       const endMs = this.#nowMs + durationMs;
-      await drain();
+      await settle();
       for (let next = this.#take(endMs); next !== undefined; next = this.#take(endMs)) {
         this.#nowMs = next.dueMs;
         const action = next.action;
         next.action = undefined;
         action?.();
-        await drain();
+        await settle();
       }
       this.#nowMs = endMs;
     } finally {
@@ -85,7 +86,7 @@ export class SimulatedClock implements Clock {
     };
     work.then(mark, mark);
     const endMs = this.#nowMs + limitMs;
-    await drain();
+    await settle();
     while (!settled) {
       const next = this.#peek();
       assert(
@@ -117,10 +118,6 @@ export class SimulatedClock implements Clock {
     this.#cancelled = 0;
     for (const timer of alive) push(this.#heap, timer);
   }
-}
-
-function drain(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function isBefore(a: Timer, b: Timer): boolean {
