@@ -181,6 +181,7 @@ export default tseslint.config(
     files: ['test/**/*.ts'],
     rules: {
       '@typescript-eslint/require-await': 'off',
+      '@typescript-eslint/no-non-null-assertion': 'off',
       'max-lines-per-function': 'off',
       'max-lines': ['error', { max: 1000 }],
     },
