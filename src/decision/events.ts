@@ -72,27 +72,19 @@ export function isLeaving(event: MeasurementEvent, levels: EventLevels): boolean
   return eventMarginsDb(event, levels).some((margin) => margin + event.hysteresisDb < 0);
 }
 
-/**
- * Where one event stands for one neighbour. `entering` and `leaving` count the samples, in a row, that fulfilled the
- * condition, the one at `sinceMs` included.
- */
+/** Where one event stands for one neighbour; `sinceMs` is the first of the samples in a row that led here. */
 export type EventState =
   | { readonly kind: 'idle' }
-  | { readonly kind: 'entering'; readonly sinceMs: Millis; readonly samples: number }
+  | { readonly kind: 'entering'; readonly sinceMs: Millis }
   | { readonly kind: 'triggered'; readonly sinceMs: Millis }
-  | {
-      readonly kind: 'leaving';
-      readonly triggeredMs: Millis;
-      readonly sinceMs: Millis;
-      readonly samples: number;
-    };
+  | { readonly kind: 'leaving'; readonly triggeredMs: Millis; readonly sinceMs: Millis };
 
 /** The state before any sample. */
 export const idleEvent: EventState = { kind: 'idle' };
 
 /**
- * Takes one new sample. The condition must hold during the time to trigger and in at least two samples in a row: a modem
- * that is asked each second or slower would otherwise trigger on one outlier, whatever the time to trigger says.
+ * Takes one new sample. The condition must hold during the time to trigger and, the states being what they are, in at
+ * least two samples in a row: a modem that is asked each second would otherwise trigger on one outlier.
  */
 export function advanceEvent(
   state: EventState,
@@ -100,26 +92,19 @@ export function advanceEvent(
   levels: EventLevels,
   atMs: Millis,
 ): EventState {
-  const lasted = (sinceMs: Millis, samples: number): boolean =>
-    samples >= 2 && atMs - sinceMs >= event.timeToTriggerMs;
+  const hasLasted = (sinceMs: Millis): boolean => atMs - sinceMs >= event.timeToTriggerMs;
   switch (state.kind) {
     case 'idle':
-      return isEntering(event, levels) ? { kind: 'entering', sinceMs: atMs, samples: 1 } : state;
-    case 'entering': {
+      return isEntering(event, levels) ? { kind: 'entering', sinceMs: atMs } : state;
+    case 'entering':
       if (!isEntering(event, levels)) return idleEvent;
-      const samples = state.samples + 1;
-      if (lasted(state.sinceMs, samples)) return { kind: 'triggered', sinceMs: atMs };
-      return { kind: 'entering', sinceMs: state.sinceMs, samples };
-    }
+      return hasLasted(state.sinceMs) ? { kind: 'triggered', sinceMs: atMs } : state;
     case 'triggered':
       if (!isLeaving(event, levels)) return state;
-      return { kind: 'leaving', triggeredMs: state.sinceMs, sinceMs: atMs, samples: 1 };
-    case 'leaving': {
+      return { kind: 'leaving', triggeredMs: state.sinceMs, sinceMs: atMs };
+    case 'leaving':
       if (!isLeaving(event, levels)) return { kind: 'triggered', sinceMs: state.triggeredMs };
-      const samples = state.samples + 1;
-      if (lasted(state.sinceMs, samples)) return idleEvent;
-      return { kind: 'leaving', triggeredMs: state.triggeredMs, sinceMs: state.sinceMs, samples };
-    }
+      return hasLasted(state.sinceMs) ? idleEvent : state;
   }
 }
 

@@ -122,6 +122,27 @@ await t.test('A3 fires after offset, hysteresis and time to trigger', async (t) 
   );
 });
 
+await t.test('what was observed against one serving CSE is void against the next', async (t) => {
+  const levels = { 1: -100, 2: -95, 3: -90 };
+  const at = (second: number, serving: CseId, sinceMs: number): DecisionInput =>
+    input(second * 1000, {
+      serving: { cseId: serving, sinceMs: millis(sinceMs) },
+      sample: sample(second * 1000, levels),
+    });
+  const policy = { ...quick, minimumStayMs: millis(0) };
+  const steps = run(policy, [
+    at(0, mn1, -60_000),
+    at(1, mn1, -60_000),
+    at(2, mn2, 1500),
+    at(3, mn2, 1500),
+    at(4, mn2, 1500),
+  ]);
+  t.same(
+    steps.map((step) => step.decision?.target.cseId),
+    [undefined, undefined, undefined, undefined, mn3],
+  );
+});
+
 await t.test('a degraded way to the serving CSE makes a smaller advantage enough', async (t) => {
   const degraded: ServicePathHealth = { state: 'degraded', reason: 'slow', sinceMs: millis(0) };
   t.equal(last(run(quick, approach([0, 1, 2], -98))).decision, undefined);
@@ -375,7 +396,7 @@ const anyCandidate = fc.record({
   pcis: fc.array(fc.integer({ min: 1, max: 8 }), { maxLength: 3 }),
   reachable: fc.boolean(),
   hosting: fc.constantFrom(undefined, 'instantiated' as const, 'provisioned' as const),
-  discoveredMs: fc.integer({ min: -1_000_000, max: 0 }),
+  discoveredMs: fc.constantFrom(0, -1000, -1_000_000),
 });
 const anyCandidates = fc.array(anyCandidate, { maxLength: 10 }).map((entries) =>
   entries.map(({ index, pcis, reachable, hosting, discoveredMs }): DiscoveredCandidate => {
