@@ -259,7 +259,7 @@ function decodeQuery(query: readonly string[]): Partial<RequestPrimitive> {
     else filter[known[0]] = values[0];
   }
   if (Object.keys(attributes).length > 0) filter.attributes = attributes;
-  if (Object.keys(filter).length > 0) result.filterCriteria = filter as FilterCriteria;
+  if (Object.keys(filter).length > 0) result.filterCriteria = filter;
   return result;
 }
 

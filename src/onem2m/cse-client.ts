@@ -148,7 +148,7 @@ export function contentOf<Root extends keyof PrimitiveContent & string>(
   if (typeof content !== 'object' || content === null) {
     throw new DecodeError(`the answer ${statusText(response.responseStatusCode)} carries no ${name}`);
   }
-  return content as NonNullable<PrimitiveContent[Root]>;
+  return content;
 }
 
 function rejection(request: RequestPrimitive, response: ResponsePrimitive): Rejection {

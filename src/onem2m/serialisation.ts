@@ -177,7 +177,7 @@ function plain(value: unknown): unknown {
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return value;
   if (typeof value === 'number' && Number.isFinite(value)) return value;
   throw new EncodeError(
-    `a ${typeof value} (${String(value)}) has no oneM2M form; use text, number, boolean, array or object`,
+    `a value of type ${typeof value} has no oneM2M form; use text, number, boolean, array or object`,
   );
 }
 

@@ -1,0 +1,279 @@
+import { DecodeError, errorText } from '../base/errors.ts';
+import { epoch as toEpoch, millis } from '../base/units.ts';
+import type { Epoch, Millis } from '../base/units.ts';
+import type { CancelTimer, Clock } from '../host/clock.ts';
+import { randomHex } from '../host/entropy.ts';
+import type { Entropy } from '../host/entropy.ts';
+import { transactionOf, transition } from './transition.ts';
+import type {
+  CseReference,
+  HandoverEffect,
+  HandoverInput,
+  HandoverState,
+  HandoverTrigger,
+  HandoverWork,
+  Transaction,
+  TransitionSettings,
+} from './transition.ts';
+
+/** What a piece of handover work came to; `refused` and `lost` are answers to a claim. */
+export type WorkOutcome =
+  | { readonly kind: 'succeeded' }
+  | { readonly kind: 'failed'; readonly reason: string }
+  | { readonly kind: 'refused'; readonly reason: string }
+  | { readonly kind: 'lost'; readonly reason: string };
+
+/** The world the transaction acts on. Every piece of work can be repeated, and stops when its signal aborts. */
+export type HandoverWorker = {
+  readonly [Work in HandoverWork]: (transaction: Transaction, context: WorkContext) => Promise<WorkOutcome>;
+};
+
+/** Limits of one piece of work. */
+export interface WorkContext {
+  readonly deadlineMs: Millis;
+  readonly signal: AbortSignal;
+}
+
+/** Durable memory of the transaction: what `save` has returned is found by the next run. */
+export interface HandoverJournal {
+  load(): Promise<HandoverState | undefined>;
+  save(state: HandoverState): Promise<void>;
+}
+
+/** How a transaction went, with the time spent in each state. */
+export interface HandoverRecord {
+  readonly epoch: Epoch;
+  readonly trigger: HandoverTrigger;
+  readonly source?: CseReference;
+  readonly target: CseReference;
+  readonly outcome: 'completed' | 'rolledBack' | 'fenced';
+  readonly reason?: string;
+  /** Monotonic time at which it began. */
+  readonly startedMs: Millis;
+  /** Time spent in each state that was passed, in their order. */
+  readonly phases: readonly { readonly phase: HandoverState['kind']; readonly ms: Millis }[];
+}
+
+/** What the runner tells the rest of the gateway. */
+export interface HandoverObserver {
+  /** A state was entered and is durable. */
+  onState(state: HandoverState): void;
+  onEnded(record: HandoverRecord): void;
+  onOrphan(cse: CseReference, epoch: Epoch): void;
+  onAlarm(text: string): void;
+}
+
+/**
+ * Runs the handover transaction: makes each state durable, runs its effects, feeds their outcomes back. One transaction
+ * at a time; a journal that cannot be written stops the transaction where it is, because going on would let others see
+ * what a restart would not know of (I9).
+ */
+export class HandoverRunner {
+  readonly #clock: Clock;
+  readonly #entropy: Entropy;
+  readonly #settings: TransitionSettings;
+  readonly #journal: HandoverJournal;
+  readonly #worker: HandoverWorker;
+  readonly #observer: HandoverObserver;
+  #state: HandoverState = { kind: 'detached', lastEpoch: toEpoch(0) };
+  #queue: Promise<void> = Promise.resolve();
+  #run = 0;
+  #abort = new AbortController();
+  #cancelTimers: CancelTimer = () => undefined;
+  #startedMs: Millis = millis(0);
+  #enteredMs: Millis = millis(0);
+  #phases: { phase: HandoverState['kind']; ms: Millis }[] = [];
+  #stopped = false;
+
+  constructor(options: {
+    clock: Clock;
+    entropy: Entropy;
+    settings: TransitionSettings;
+    journal: HandoverJournal;
+    worker: HandoverWorker;
+    observer: HandoverObserver;
+  }) {
+    this.#clock = options.clock;
+    this.#entropy = options.entropy;
+    this.#settings = options.settings;
+    this.#journal = options.journal;
+    this.#worker = options.worker;
+    this.#observer = options.observer;
+  }
+
+  get state(): HandoverState {
+    return this.#state;
+  }
+
+  /** True while a transaction is under way. */
+  get isBusy(): boolean {
+    return transactionOf(this.#state) !== undefined;
+  }
+
+  /** Takes up what the last run left: undoes up to `prepared`, goes forward from `claiming` on. */
+  async resume(): Promise<HandoverState> {
+    this.#state = (await this.#journal.load()) ?? this.#state;
+    this.#startedMs = this.#enteredMs = this.#clock.monotonicMs();
+    this.#observer.onState(this.#state);
+    await this.#feed({ kind: 'restarted' });
+    return this.#state;
+  }
+
+  /** Begins a handover; false when one is under way, the gateway is fenced, or the target already serves. */
+  async begin(request: {
+    trigger: HandoverTrigger;
+    target: CseReference;
+    alternatives: readonly CseReference[];
+    knownEpoch: Epoch;
+  }): Promise<boolean> {
+    if (this.isBusy || this.#stopped) return false;
+    const before = this.#state;
+    await this.#feed({ kind: 'begin', ...request, nonce: randomHex(this.#entropy, 8) });
+    return this.#state !== before;
+  }
+
+  /** Stops running effects; the journal keeps the state for the next run. */
+  stop(): void {
+    this.#stopped = true;
+    this.#abort.abort();
+    this.#cancelTimers();
+  }
+
+  #feed(input: HandoverInput): Promise<void> {
+    this.#queue = this.#queue.then(() => this.#apply(input));
+    return this.#queue;
+  }
+
+  async #apply(input: HandoverInput): Promise<void> {
+    if (this.#stopped) return;
+    const before = this.#state;
+    const { state, effects } = transition(this.#settings, before, input);
+    if (state === before && effects.length === 0) return;
+    if (state !== before) {
+      try {
+        await this.#journal.save(state);
+      } catch (error) {
+        this.#observer.onAlarm(
+          `handover stands still in ${before.kind}: its journal cannot be written: ${errorText(error)}`,
+        );
+        return;
+      }
+      this.#enter(state, before);
+    }
+    for (const effect of effects) this.#perform(effect);
+  }
+
+  #enter(state: HandoverState, before: HandoverState): void {
+    const nowMs = this.#clock.monotonicMs();
+    if (transactionOf(before) === undefined) {
+      this.#startedMs = nowMs;
+      this.#phases = [];
+    } else {
+      this.#phases.push({ phase: before.kind, ms: millis(nowMs - this.#enteredMs) });
+    }
+    this.#enteredMs = nowMs;
+    this.#state = state;
+    this.#observer.onState(state);
+  }
+
+  #perform(effect: HandoverEffect): void {
+    switch (effect.kind) {
+      case 'run':
+        this.#start(effect);
+        return;
+      case 'noteOrphan':
+        this.#observer.onOrphan(effect.cse, effect.epoch);
+        return;
+      case 'alarm':
+        this.#observer.onAlarm(effect.text);
+        return;
+      case 'ended':
+        this.#report(effect);
+    }
+  }
+
+  #start(effect: Extract<HandoverEffect, { kind: 'run' }>): void {
+    this.#abort.abort();
+    this.#cancelTimers();
+    const abort = new AbortController();
+    this.#abort = abort;
+    const run = ++this.#run;
+    const finish = (input: HandoverInput): void => {
+      if (run !== this.#run) return; // the outcome of work that was given up
+      this.#run += 1;
+      this.#cancelTimers();
+      void this.#feed(input);
+    };
+    const work = (): void => {
+      // The switch bounds itself by its deadline; the guard behind it is for a defect, not for a slow network.
+      const guardMs = millis(
+        effect.work === 'switch' ? effect.deadlineMs + this.#settings.phaseDeadlineMs : effect.deadlineMs,
+      );
+      this.#cancelTimers = this.#clock.schedule(guardMs, () => {
+        abort.abort();
+        finish({ kind: 'deadline' });
+      });
+      const context = { deadlineMs: effect.deadlineMs, signal: abort.signal };
+      this.#worker[effect.work](effect.transaction, context).then(finish, (error: unknown) => {
+        finish({ kind: 'failed', reason: errorText(error) });
+      });
+    };
+    if (effect.delayMs > 0) this.#cancelTimers = this.#clock.schedule(effect.delayMs, work);
+    else work();
+  }
+
+  #report(effect: Extract<HandoverEffect, { kind: 'ended' }>): void {
+    const { transaction, outcome, reason } = effect;
+    this.#observer.onEnded({
+      epoch: transaction.epoch,
+      trigger: transaction.trigger,
+      ...(transaction.source === undefined ? {} : { source: transaction.source.cse }),
+      target: transaction.target,
+      outcome,
+      ...(reason === undefined ? {} : { reason }),
+      startedMs: this.#startedMs,
+      phases: this.#phases,
+    });
+    this.#phases = [];
+    this.#startedMs = this.#clock.monotonicMs();
+  }
+}
+
+const kinds: readonly string[] = [
+  'detached',
+  'serving',
+  'preparing',
+  'prepared',
+  'claiming',
+  'switching',
+  'catchingUp',
+  'releasing',
+  'rollingBack',
+  'fenced',
+] satisfies HandoverState['kind'][];
+
+/** A journaled state from its stored form; throws `DecodeError` when it is none. */
+export function decodeHandoverState(value: unknown): HandoverState {
+  const kind = typeof value === 'object' && value !== null && 'kind' in value ? value.kind : undefined;
+  if (typeof kind !== 'string' || !kinds.includes(kind)) {
+    throw new DecodeError(`the handover journal holds no known state (kind ${JSON.stringify(kind)})`);
+  }
+  const state = value as HandoverState;
+  const transaction = transactionOf(state);
+  const isWhole =
+    transaction !== undefined
+      ? typeof transaction.epoch === 'number' &&
+        typeof transaction.nonce === 'string' &&
+        isCse(transaction.target)
+      : state.kind === 'serving'
+        ? isCse(state.serving.cse) && typeof state.serving.epoch === 'number'
+        : 'lastEpoch' in state && typeof state.lastEpoch === 'number';
+  if (!isWhole) throw new DecodeError(`the handover journal holds a broken ${kind} state`);
+  return state;
+}
+
+function isCse(cse: unknown): boolean {
+  if (typeof cse !== 'object' || cse === null) return false;
+  const { cseId, cseBaseName, pointOfAccess } = cse as Record<string, unknown>;
+  return typeof cseId === 'string' && typeof cseBaseName === 'string' && typeof pointOfAccess === 'string';
+}

@@ -1,0 +1,160 @@
+/**
+ * The serving record: one container at the IN-CSE in which a gateway claims, epoch by epoch, the CSE that serves it.
+ *
+ * A claim is the CREATE of a contentInstance with the fixed name `e<epoch>`: the CSE's answer 4105 to a second one is the
+ * lost compare-and-swap that oneM2M otherwise does not have. After the switch, `s<epoch>` adds for every stream the first
+ * sequence number found at the new CSE, so that all history stays findable. Readers take the highest epoch. The container
+ * is created without `maxNrOfInstances`, because an evicted name could be claimed again.
+ */
+import { DecodeError } from '../base/errors.ts';
+import { err, ok } from '../base/result.ts';
+import type { Result } from '../base/result.ts';
+import { cseId as toCseId, epoch as toEpoch } from '../base/units.ts';
+import type { Epoch, Seq, StreamName, UnixMillis } from '../base/units.ts';
+import { contentOf, isRejectedWith } from '../onem2m/cse-client.ts';
+import type { CallOptions, CseClient, CseFailure } from '../onem2m/cse-client.ts';
+import { ResourceType, ResponseStatusCode, ResultContent } from '../onem2m/enums.ts';
+import type { WorkOutcome } from './runner.ts';
+import type { CseReference } from './transition.ts';
+
+/** One claim as it stands in the record. */
+export interface ServingEntry {
+  readonly epoch: Epoch;
+  readonly nonce: string;
+  readonly cse: CseReference;
+  /** Access link by which the gateway is reached. */
+  readonly link: string;
+  /** AE-ID stem by AE name. */
+  readonly aes: Readonly<Record<string, string>>;
+  readonly previousEpoch: Epoch;
+  readonly unixMs: UnixMillis;
+}
+
+/** Reads and claims the serving record of one gateway. */
+export class ServingRecord {
+  readonly #client: CseClient;
+  readonly #container: string;
+
+  /** `container` is its CSE-relative address at the IN-CSE, for example `cse-in/gw1-home/serving`. */
+  constructor(client: CseClient, container: string) {
+    this.#client = client;
+    this.#container = container;
+  }
+
+  /** The epoch of the newest entry; 0 when the record is empty. */
+  async latestEpoch(options: CallOptions = {}): Promise<Result<Epoch, CseFailure>> {
+    const outcome = await this.#client.retrieve(`${this.#container}/la`, options);
+    if (outcome.ok) return ok(epochIn(contentOf(outcome.value, 'contentInstance').content));
+    if (!isRejectedWith(outcome.error, ResponseStatusCode.notFound)) return outcome;
+    // An empty container and a missing one answer alike; only the latter is an error.
+    const container = await this.#client.retrieve(this.#container, options);
+    return container.ok ? ok(toEpoch(0)) : container;
+  }
+
+  /** Claims an epoch; repeating it under the same nonce is safe and finds out what a lost answer was. */
+  async claim(entry: ServingEntry, options: CallOptions = {}): Promise<WorkOutcome> {
+    const latest = await this.latestEpoch(options);
+    if (!latest.ok) return failureOf(latest.error);
+    if (latest.value >= entry.epoch) return this.#compare(entry, options);
+    const created = await this.#client.create(
+      this.#container,
+      ResourceType.contentInstance,
+      { contentInstance: { resourceName: `e${entry.epoch}`, content: encodeEntry(entry) } },
+      { ...options, resultContent: ResultContent.nothing },
+    );
+    if (created.ok) return { kind: 'succeeded' };
+    if (isRejectedWith(created.error, ResponseStatusCode.conflict)) return this.#compare(entry, options);
+    return failureOf(created.error);
+  }
+
+  /** Adds the ledger `s<epoch>`: the first sequence number of each stream at the CSE of this epoch. */
+  async writeLedger(
+    epoch: Epoch,
+    firstSeqs: Readonly<Record<StreamName, Seq>>,
+    options: CallOptions = {},
+  ): Promise<Result<void, CseFailure>> {
+    const created = await this.#client.create(
+      this.#container,
+      ResourceType.contentInstance,
+      { contentInstance: { resourceName: `s${epoch}`, content: { epoch, first: firstSeqs } } },
+      { ...options, resultContent: ResultContent.nothing },
+    );
+    if (created.ok || isRejectedWith(created.error, ResponseStatusCode.conflict)) return ok(undefined);
+    return err(created.error);
+  }
+
+  async #compare(entry: ServingEntry, options: CallOptions): Promise<WorkOutcome> {
+    const held = await this.#client.retrieve(`${this.#container}/e${entry.epoch}`, options);
+    if (!held.ok) {
+      if (isRejectedWith(held.error, ResponseStatusCode.notFound)) {
+        return { kind: 'lost', reason: `the serving record is already past epoch ${entry.epoch}` };
+      }
+      return { kind: 'failed', reason: held.error.message };
+    }
+    const holder = contentOf(held.value, 'contentInstance').content;
+    const nonce =
+      typeof holder === 'object' && holder !== null && 'nonce' in holder ? holder.nonce : undefined;
+    if (nonce === entry.nonce) return { kind: 'succeeded' };
+    return {
+      kind: 'lost',
+      reason: `epoch ${entry.epoch} was claimed by another gateway with the same identity`,
+    };
+  }
+}
+
+/** Takes a claim from the content of an `e<epoch>` instance; throws `DecodeError` when it is none. */
+export function decodeServingEntry(content: unknown): ServingEntry {
+  if (typeof content !== 'object' || content === null)
+    throw new DecodeError('the serving record holds no object');
+  const fields = content as Record<string, unknown>;
+  const cse = fields.cse as Record<string, unknown> | undefined;
+  const { nonce, link, aes, previous, t } = fields;
+  if (
+    typeof nonce !== 'string' ||
+    typeof link !== 'string' ||
+    typeof cse?.id !== 'string' ||
+    typeof cse.base !== 'string' ||
+    typeof cse.poa !== 'string'
+  ) {
+    throw new DecodeError('the serving record holds an entry without nonce, link or CSE');
+  }
+  return {
+    epoch: epochIn(content),
+    nonce,
+    cse: { cseId: toCseId(cse.id), cseBaseName: cse.base, pointOfAccess: cse.poa },
+    link,
+    aes: typeof aes === 'object' && aes !== null ? (aes as Record<string, string>) : {},
+    previousEpoch: toEpoch(typeof previous === 'number' ? previous : 0),
+    unixMs: (typeof t === 'number' ? t : 0) as UnixMillis,
+  };
+}
+
+function encodeEntry(entry: ServingEntry): Record<string, unknown> {
+  const { cse } = entry;
+  return {
+    epoch: entry.epoch,
+    nonce: entry.nonce,
+    cse: { id: cse.cseId, base: cse.cseBaseName, poa: cse.pointOfAccess },
+    link: entry.link,
+    aes: entry.aes,
+    previous: entry.previousEpoch,
+    t: entry.unixMs,
+  };
+}
+
+function epochIn(content: unknown): Epoch {
+  const value =
+    typeof content === 'object' && content !== null && 'epoch' in content ? content.epoch : undefined;
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
+    throw new DecodeError('the newest instance of the serving record carries no epoch');
+  }
+  return toEpoch(value);
+}
+
+/** No answer leaves the claim open; an answer that is neither success nor conflict settles that it was not made. */
+function failureOf(failure: CseFailure): WorkOutcome {
+  if (failure.kind !== 'rejected' || failure.responseStatusCode >= 5000) {
+    return { kind: 'failed', reason: failure.message };
+  }
+  return { kind: 'refused', reason: failure.message };
+}
