@@ -1,0 +1,151 @@
+import { crc32 } from 'node:zlib';
+import { assert } from '../base/assert.ts';
+import { streamName } from '../base/units.ts';
+import type { FileHandle, Filesystem } from '../host/filesystem.ts';
+import type { LedgerState } from './stream-ledger.ts';
+
+/**
+ * What the log knows beside its segments. Two records of 64 KiB in one file that is filled with zeros when it is made,
+ * so that no later write needs space: 8 octets `BATONCUR`, u32 length, u32 CRC-32 of the text with the length as start
+ * value, the state as JSON. A write goes to the record that is not the newest durable one; the newest valid record
+ * counts. A failed write is repeated in its own place, so that the other record stays whole.
+ */
+export interface CursorState {
+  readonly logId: string;
+  /** No segment with this number or above was made before. */
+  readonly nextSegment: number;
+  /** A stream not listed begins after this number: at least the last number of every stream dropped from the list. */
+  readonly seqBase: number;
+  /** Segments whose frames from `length` on were never reported stored. */
+  readonly fences: ReadonlyMap<number, number>;
+  readonly streams: ReadonlyMap<string, LedgerState>;
+}
+
+/** Most streams that a cursor record holds. */
+export const streamsMax = 256;
+
+const recordBytes = 64 * 1024;
+const headBytes = 16;
+const magic = Buffer.from('BATONCUR');
+
+/** The open cursor file of a log. */
+export class CursorFile {
+  readonly #handle: FileHandle;
+  #generation: number;
+  #place: 0 | 1;
+
+  private constructor(handle: FileHandle, generation: number, place: 0 | 1) {
+    this.#handle = handle;
+    this.#generation = generation;
+    this.#place = place;
+  }
+
+  /**
+   * Opens the cursor, making it when there is none. `state` is undefined when nothing readable is there; `isDamaged`
+   * when something unreadable is, which is then kept
+   * as `cursor.damaged`. Throws `FileError` when the file can be neither opened nor made.
+   */
+  static async open(
+    filesystem: Filesystem,
+    directory: string,
+  ): Promise<{ file: CursorFile; state: CursorState | undefined; isDamaged: boolean }> {
+    const path = `${directory}/cursor`;
+    if (!(await filesystem.list(directory)).includes('cursor')) {
+      return { file: await CursorFile.#make(filesystem, directory), state: undefined, isDamaged: false };
+    }
+    const handle = await filesystem.open(path);
+    const records = [await readRecord(handle, 0), await readRecord(handle, 1)] as const;
+    const isDamaged = records.some((record) => record.isDamaged);
+    const place = (records[1].generation ?? 0) > (records[0].generation ?? 0) ? 1 : 0;
+    const { generation, state } = records[place];
+    if (generation !== undefined && state !== undefined) {
+      return { file: new CursorFile(handle, generation, place === 0 ? 1 : 0), state, isDamaged };
+    }
+    await handle.close();
+    if (isDamaged) await filesystem.rename(path, `${path}.damaged`);
+    else await filesystem.remove(path);
+    return { file: await CursorFile.#make(filesystem, directory), state: undefined, isDamaged };
+  }
+
+  static async #make(filesystem: Filesystem, directory: string): Promise<CursorFile> {
+    const handle = await filesystem.open(`${directory}/cursor`, { create: true });
+    await handle.write(new Uint8Array(2 * recordBytes), 0);
+    await handle.datasync();
+    await filesystem.syncDirectory(directory);
+    return new CursorFile(handle, 0, 0);
+  }
+
+  /** Makes `state` durable; throws `FileError` and leaves the previous one in force when that fails. */
+  async write(state: CursorState): Promise<void> {
+    const text = Buffer.from(encodeState(this.#generation + 1, state));
+    assert(text.length <= recordBytes - headBytes, `cursor record of ${text.length} bytes`);
+    const record = new Uint8Array(headBytes + text.length);
+    record.set(magic);
+    const view = new DataView(record.buffer);
+    view.setUint32(8, text.length, true);
+    view.setUint32(12, crc32(text, text.length), true);
+    record.set(text, headBytes);
+    await this.#handle.write(record, this.#place * recordBytes);
+    await this.#handle.datasync();
+    this.#generation += 1;
+    this.#place = this.#place === 0 ? 1 : 0;
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+}
+
+interface ReadRecord {
+  readonly generation?: number;
+  readonly state?: CursorState;
+  readonly isDamaged: boolean;
+}
+
+async function readRecord(handle: FileHandle, place: number): Promise<ReadRecord> {
+  const record = new Uint8Array(recordBytes);
+  try {
+    await handle.read(record, place * recordBytes);
+  } catch {
+    return { isDamaged: true };
+  }
+  if (record.every((octet) => octet === 0)) return { isDamaged: false };
+  const view = new DataView(record.buffer);
+  const length = view.getUint32(8, true);
+  if (!magic.equals(record.subarray(0, 8)) || length > recordBytes - headBytes) return { isDamaged: true };
+  const text = record.subarray(headBytes, headBytes + length);
+  if (crc32(text, length) !== view.getUint32(12, true)) return { isDamaged: true };
+  return { ...decodeState(text), isDamaged: false };
+}
+
+type StreamRow = [string, number, number, number, number, number, number | null];
+
+function encodeState(generation: number, state: CursorState): string {
+  const streams = [...state.streams].map(([name, ledger]): StreamRow => {
+    const { floor, base, delivered, evicted, corrupt, lastProducerSeq } = ledger;
+    return [name, floor, base, delivered, evicted, corrupt, lastProducerSeq ?? null];
+  });
+  const { logId, nextSegment, seqBase, fences } = state;
+  return JSON.stringify({ generation, logId, nextSegment, seqBase, fences: [...fences], streams });
+}
+
+/** The CRC held, so the text is what `encodeState` wrote. */
+function decodeState(text: Uint8Array): { generation: number; state: CursorState } {
+  const raw = JSON.parse(Buffer.from(text).toString()) as {
+    generation: number;
+    logId: string;
+    nextSegment: number;
+    seqBase: number;
+    fences: [number, number][];
+    streams: StreamRow[];
+  };
+  const streams = raw.streams.map(
+    ([name, floor, base, delivered, evicted, corrupt, producer]): [string, LedgerState] => [
+      streamName(name),
+      { floor, base, delivered, evicted, corrupt, lastProducerSeq: producer ?? undefined },
+    ],
+  );
+  const { logId, nextSegment, seqBase } = raw;
+  const state = { logId, nextSegment, seqBase, fences: new Map(raw.fences), streams: new Map(streams) };
+  return { generation: raw.generation, state };
+}

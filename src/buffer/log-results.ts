@@ -1,0 +1,40 @@
+import type { Bytes, Millis, StreamName } from '../base/units.ts';
+import type { StoredRecord } from './record.ts';
+
+/**
+ * Outcome of an append: `stored` and durable; `duplicate`, already stored by the producer's counter; or `refused` and
+ * not stored, for a stated reason.
+ */
+export type AppendResult =
+  | { readonly kind: 'stored'; readonly record: StoredRecord }
+  | { readonly kind: 'duplicate' }
+  | { readonly kind: 'refused'; readonly reason: RefusalReason; readonly message: string };
+
+/**
+ * Why a record was not stored: `full` by quota and policy (drain, or raise the quota), `busy` more waits than memory
+ * allows (send slower), `disk` a write failed (send again), `tooLarge`, `invalid`, `unknownStream` (never as it is),
+ * `closed`.
+ */
+export type RefusalReason = 'full' | 'busy' | 'disk' | 'tooLarge' | 'invalid' | 'unknownStream' | 'closed';
+
+/** Counts of one stream over all runs; `stored = delivered + evicted + corrupt + pending`. */
+export interface StreamStats {
+  readonly stored: number;
+  readonly delivered: number;
+  readonly evicted: number;
+  /** Records that no intact frame holds, and numbers of a batch that a power cut tore. */
+  readonly corrupt: number;
+  readonly pending: number;
+  /** Age of the oldest pending record, estimated within its segment; undefined when nothing is pending. */
+  readonly oldestUnacknowledgedMs: Millis | undefined;
+}
+
+/** Counts of a whole log. */
+export interface LogStats extends StreamStats {
+  readonly usedBytes: Bytes;
+  readonly quotaBytes: Bytes;
+  /** Records that wait for a flush. */
+  readonly queued: number;
+  /** Also streams that are no longer configured but have records or numbers here. */
+  readonly streams: ReadonlyMap<StreamName, StreamStats>;
+}
