@@ -31,8 +31,8 @@ export type CommandMark =
 export interface CommandMemory {
   entries(): readonly CommandMark[];
   append(mark: CommandMark): Promise<void>;
-  /** Replaces everything remembered by `keep`, in one step. */
-  compact(keep: readonly CommandMark[]): Promise<void>;
+  /** Keeps only what `keep` wants, in one step. */
+  compact(keep: (mark: CommandMark) => boolean): Promise<void>;
 }
 
 /** Counts since the start of the process. */
@@ -210,13 +210,7 @@ export class Downlink {
     if (this.#known.size < 2 * rememberedMin) return;
     const executed = [...this.#known].filter(([, kind]) => kind === 'executed');
     for (const [id] of executed.slice(0, this.#known.size - rememberedMin)) this.#known.delete(id);
-    const waiting = this.#memory
-      .entries()
-      .filter((mark) => mark.kind === 'received' && this.#known.get(mark.id) === 'received');
-    const done = [...this.#known].flatMap(([id, kind]): CommandMark[] =>
-      kind === 'executed' ? [{ kind, id }] : [],
-    );
-    await this.#memory.compact([...done, ...waiting]);
+    await this.#memory.compact((mark) => this.#known.get(mark.id) === mark.kind);
   }
 }
 

@@ -95,19 +95,20 @@ export class BundleContext {
     return { kind: 'succeeded' };
   }
 
-  /** Writes the state into the AE's labels. */
-  label(
+  /** Writes the state into the AE's labels; the epoch of its creation is kept. */
+  async label(
     client: CseClient,
     cse: CseReference,
-    mark: { epoch: Epoch; state: BundleState; since: Epoch | undefined },
+    mark: { epoch: Epoch; state: BundleState },
     options: CallOptions,
-  ): Promise<CseOutcome> {
-    const labels = this.#labels(mark.epoch, mark.state, mark.since);
-    return client.update(
-      this.aeAddress(cse),
-      { ae: { labels } },
-      { ...options, resultContent: ResultContent.attributes },
-    );
+  ): Promise<WorkOutcome> {
+    const address = this.aeAddress(cse);
+    const since = await this.#since(client, address, options);
+    if (since.kind === 'gone') return { kind: 'failed', reason: `${address} is gone` };
+    if (since.kind === 'failed') return since;
+    const labels = this.#labels(mark.epoch, mark.state, since.epoch);
+    const updated = await client.update(address, { ae: { labels } }, options);
+    return updated.ok ? { kind: 'succeeded' } : { kind: 'failed', reason: updated.error.message };
   }
 
   /**
@@ -130,11 +131,11 @@ export class BundleContext {
     if (!unsubscribed.ok && !isRejectedWith(unsubscribed.error, ResponseStatusCode.notFound)) {
       return { kind: 'failed', reason: unsubscribed.error.message };
     }
-    const labelled = await this.label(
-      client,
-      cse,
-      { epoch: mark.epoch, state: 'moved', since: since.epoch },
-      options,
+    const labels = this.#labels(mark.epoch, 'moved', since.epoch);
+    const labelled = await client.update(
+      address,
+      { ae: { labels } },
+      { ...options, resultContent: ResultContent.attributes },
     );
     if (!labelled.ok) return { kind: 'failed', reason: labelled.error.message };
     const nowMs = cseTimeIn(labelled, 'ae');

@@ -18,7 +18,7 @@ import type {
 
 /** What a piece of handover work came to; `refused` and `lost` are answers to a claim. */
 export type WorkOutcome =
-  | { readonly kind: 'succeeded' }
+  | { readonly kind: 'succeeded'; readonly firstSeqs?: Readonly<Record<string, number>> }
   | { readonly kind: 'failed'; readonly reason: string }
   | { readonly kind: 'refused'; readonly reason: string }
   | { readonly kind: 'lost'; readonly reason: string };
@@ -110,13 +110,17 @@ export class HandoverRunner {
     return transactionOf(this.#state) !== undefined;
   }
 
-  /** Takes up what the last run left: undoes up to `prepared`, goes forward from `claiming` on. */
-  async resume(): Promise<HandoverState> {
+  /** Takes the state of the last run from the journal; nothing is done about it before `resume`. */
+  async load(): Promise<HandoverState> {
     this.#state = (await this.#journal.load()) ?? this.#state;
     this.#startedMs = this.#enteredMs = this.#clock.monotonicMs();
     this.#observer.onState(this.#state);
-    await this.#feed({ kind: 'restarted' });
     return this.#state;
+  }
+
+  /** Takes up what the last run left: undoes up to `prepared`, goes forward from `claiming` on. */
+  resume(): Promise<void> {
+    return this.#feed({ kind: 'restarted' });
   }
 
   /** Begins a handover; false when one is under way, the gateway is fenced, or the target already serves. */

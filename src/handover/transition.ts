@@ -45,6 +45,8 @@ export interface Transaction {
   readonly target: CseReference;
   /** Candidates to try after this one, best first. */
   readonly alternatives: readonly CseReference[];
+  /** After the switch: the first sequence number of each stream at the target. */
+  readonly firstSeqs?: Readonly<Record<string, number>>;
 }
 
 export type HandoverState =
@@ -69,7 +71,8 @@ export type HandoverInput =
       /** Highest epoch the serving record is known to hold. */
       readonly knownEpoch: Epoch;
     }
-  | { readonly kind: 'succeeded' }
+  /** `firstSeqs` is what a switch brings. */
+  | { readonly kind: 'succeeded'; readonly firstSeqs?: Readonly<Record<string, number>> }
   | { readonly kind: 'failed'; readonly reason: string }
   /** The claim was refused for good, without the epoch being taken. */
   | { readonly kind: 'refused'; readonly reason: string }
@@ -136,7 +139,10 @@ export function transition(
       return whileClaiming(settings, state, input);
     case 'switching':
       if (input.kind === 'restarted') return enter(settings, state);
-      if (input.kind === 'succeeded') return enter(settings, { ...state, kind: 'catchingUp' });
+      if (input.kind === 'succeeded') {
+        const { firstSeqs = {} } = input;
+        return enter(settings, { kind: 'catchingUp', transaction: { ...state.transaction, firstSeqs } });
+      }
       return isFailure(input) ? enter(settings, state, settings.repeatMs) : stay(state);
     case 'catchingUp':
       if (input.kind === 'restarted') return enter(settings, state);
