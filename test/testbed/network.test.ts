@@ -40,6 +40,10 @@ class MemoryNetwork implements Network {
     });
   }
 
+  resolve(host: string): Promise<string> {
+    return Promise.resolve(host);
+  }
+
   openStream(): never {
     throw new IoError('no streams here');
   }

@@ -26,7 +26,11 @@ export interface CseTransport {
   send(
     pointOfAccess: string,
     request: RequestPrimitive,
-    options: SendOptions & { serialisation: Serialisation },
+    options: SendOptions & {
+      serialisation: Serialisation;
+      /** ID of the entity behind the point of access, `/id-mn1` or `Sgw1`: an MQTT topic is made of it. */
+      receiver?: string;
+    },
   ): Promise<Result<ResponsePrimitive, DeliveryError>>;
   /** Stops receiving and drops what is under way, as a crashed process would. */
   close(): Promise<void>;
