@@ -8,8 +8,11 @@ import { IoError, errnoCode, errorText } from '../base/errors.ts';
  * Failures throw `IoError` with the path and the system's code in `errno`.
  */
 export interface Filesystem {
-  /** Opens for reading and writing. `create: true` makes an empty file and fails if one exists. */
-  open(path: string, options?: { create?: boolean }): Promise<FileHandle>;
+  /**
+   * Opens for reading and writing. `create: true` makes an empty file and fails if one exists; `readOnly: true` asks for
+   * no right to write and never waits for the writer of a pipe.
+   */
+  open(path: string, options?: { create?: boolean; readOnly?: boolean }): Promise<FileHandle>;
   /** Names in a directory, sorted. */
   list(directory: string): Promise<string[]>;
   /** Creates a directory and its parents; an existing one is fine. */
@@ -47,8 +50,9 @@ export class FileError extends IoError {
 
 /** The real file system, asynchronous throughout. */
 export class NodeFilesystem implements Filesystem {
-  async open(path: string, options: { create?: boolean } = {}): Promise<FileHandle> {
-    const flags = constants.O_RDWR | (options.create === true ? constants.O_CREAT | constants.O_EXCL : 0);
+  async open(path: string, options: { create?: boolean; readOnly?: boolean } = {}): Promise<FileHandle> {
+    const access = options.readOnly === true ? constants.O_RDONLY | constants.O_NONBLOCK : constants.O_RDWR;
+    const flags = access | (options.create === true ? constants.O_CREAT | constants.O_EXCL : 0);
     return new NodeFileHandle(path, await attempt('open', path, fs.open(path, flags, 0o640)));
   }
 
@@ -144,14 +148,15 @@ export async function readWhole(
 ): Promise<Uint8Array | undefined> {
   let handle: FileHandle;
   try {
-    handle = await filesystem.open(path);
+    handle = await filesystem.open(path, { readOnly: true });
   } catch (error) {
     if (error instanceof FileError && error.errno === 'ENOENT') return undefined;
     throw error;
   }
   try {
     const length = await handle.size();
-    if (length > lengthMax) throw new IoError(`${path} has ${length} bytes; at most ${lengthMax} are expected`);
+    if (length > lengthMax)
+      throw new IoError(`${path} has ${length} bytes; at most ${lengthMax} are expected`);
     const data = new Uint8Array(length);
     const filled = await handle.read(data, 0);
     return data.subarray(0, filled);

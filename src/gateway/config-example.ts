@@ -1,0 +1,43 @@
+/** A minimal configuration with comments, as `baton config init` prints it. It is valid as it stands. */
+export const exampleConfig: string = `# Configuration of a Baton gateway. "baton config check FILE" checks it,
+# "baton config explain KEY" says what a key means and what its default is.
+
+device: gw1                   # name of this gateway; its AE-ID stem is Sgw1
+dataDirectory: data           # everything durable; relative to this file
+
+inCse:                        # the IN-CSE that keeps the serving record
+  pointOfAccess: coap://192.0.2.1:5683
+  cseId: /id-in
+  cseBaseName: cse-in
+
+links:                        # access links, each with an address of this machine
+  - name: lte0
+    localAddress: 192.0.2.10
+    modem:
+      path: /dev/ttyUSB2      # better: the name under /dev/serial/by-id/
+
+sensors:
+  - name: weather
+    serialLine:
+      path: /dev/ttyACM0
+      format: json            # {"s":"temperature","n":1,"v":21.5}*CRC; csv: temperature,21.5
+      acknowledge: true       # the sensor repeats a line until it is stored
+    streams:
+      - name: temperature
+        class: B              # A flush at once, B together with others, C like B for now
+        unit: Cel
+      - name: door
+        class: A
+        priority: 9           # 1 to 10; higher is kept longer when the buffer is full
+
+# Everything below has a default; these lines show some of them.
+#buffer:
+#  quotaBytes: 536870912
+#decision:
+#  a3:
+#    offsetDb: 3
+#    hysteresisDb: 1
+#    timeToTriggerMs: 1024
+#log:
+#  level: info
+`;

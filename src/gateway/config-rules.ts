@@ -1,0 +1,100 @@
+import { printable } from '../base/text.ts';
+import { isRecord } from './control-protocol.ts';
+import type { Step } from './yaml-source.ts';
+
+/** A rule between keys that does not hold. */
+export interface RuleProblem {
+  readonly path: readonly Step[];
+  readonly message: string;
+}
+
+/** What no single key can tell: names given twice, a minimum above its maximum. Takes any value, valid or not. */
+export function crossProblems(value: unknown): RuleProblem[] {
+  const problems: RuleProblem[] = [];
+  const links = entries(value, ['links']);
+  const sensors = entries(value, ['sensors']);
+  const streams = sensors.flatMap(({ value: sensor, path }) =>
+    entries(sensor, ['streams']).map((stream) => ({ ...stream, path: [...path, ...stream.path] })),
+  );
+  unique(problems, links, ['name'], 'each link needs a name of its own');
+  unique(problems, sensors, ['name'], 'each sensor needs a name of its own');
+  unique(problems, streams, ['name'], 'a stream belongs to one sensor; choose another name');
+  const serialLines = [
+    ...links.map(({ value: link, path }) => ({ value: get(link, 'modem'), path: [...path, 'modem'] })),
+    ...sensors.map(({ value: sensor, path }) => ({
+      value: get(sensor, 'serialLine'),
+      path: [...path, 'serialLine'],
+    })),
+  ];
+  unique(problems, serialLines, ['path'], 'a serial line has one owner');
+  for (const { value: sensor, path } of sensors) {
+    const line = get(sensor, 'serialLine');
+    if (get(line, 'acknowledge') === true && get(line, 'format') === 'csv') {
+      problems.push({
+        path: [...path, 'serialLine', 'acknowledge'],
+        message: 'true needs "format: json": a csv line carries no count to acknowledge',
+      });
+    }
+  }
+  ordered(problems, value, 'uplink', ['retryMsMin', 200], ['retryMsMax', 10_000]);
+  ordered(problems, value, 'buffer', ['segmentBytes', 4 * 1024 * 1024], ['quotaBytes', 512 * 1024 * 1024]);
+  return problems;
+}
+
+interface Entry {
+  readonly value: unknown;
+  readonly path: readonly Step[];
+}
+
+function get(value: unknown, key: string): unknown {
+  return isRecord(value) ? value[key] : undefined;
+}
+
+function entries(value: unknown, [key]: readonly [string]): Entry[] {
+  const list = get(value, key);
+  return Array.isArray(list) ? list.map((item: unknown, index) => ({ value: item, path: [key, index] })) : [];
+}
+
+function unique(
+  problems: RuleProblem[],
+  given: readonly Entry[],
+  [key]: readonly [string],
+  wayOut: string,
+): void {
+  const seen = new Map<string, readonly Step[]>();
+  for (const { value, path } of given) {
+    const text = get(value, key);
+    if (typeof text !== 'string' || text.length > 1024) continue;
+    const first = seen.get(text);
+    if (first === undefined) seen.set(text, path);
+    else
+      problems.push({
+        path: [...path, key],
+        message: `"${printable(text, 60)}" is taken by ${placeText(first)}; ${wayOut}`,
+      });
+  }
+}
+
+function placeText(path: readonly Step[]): string {
+  return path
+    .map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`))
+    .join('')
+    .slice(1);
+}
+
+function ordered(
+  problems: RuleProblem[],
+  value: unknown,
+  group: string,
+  [low, lowDefault]: readonly [string, number],
+  [high, highDefault]: readonly [string, number],
+): void {
+  const from = get(get(value, group), low) ?? lowDefault;
+  const to = get(get(value, group), high) ?? highDefault;
+  if (typeof from !== 'number' || typeof to !== 'number' || from <= to) return;
+  const path = get(get(value, group), low) === undefined ? [group, high] : [group, low];
+  problems.push({
+    path,
+    message: `${low} (${from}) is above ${high} (${to}); lower ${low} or raise ${high}`,
+  });
+}

@@ -1,0 +1,446 @@
+import * as v from 'valibot';
+import { bytes, cseId, db, millis, streamName } from '../base/units.ts';
+import { filterCoefficients } from '../decision/l3-filter.ts';
+import { timesToTriggerMs } from '../decision/events.ts';
+import { parsePointOfAccess } from '../onem2m/address.ts';
+
+/**
+ * The configuration as one table: shape, limits, defaults, and for each key what `baton config explain` and the error
+ * messages say of it. `notes` reads the table back.
+ */
+
+/** What is known of one key. */
+export interface KeyNote {
+  /** What a value must be, as it completes "is not …": `a whole number of ms from 100 to 60000`. */
+  readonly expected: string;
+  readonly meaning: string;
+  /** A value that is valid. */
+  readonly example: string;
+  readonly unit?: string;
+}
+
+const note = <T>(value: KeyNote): v.MetadataAction<T, { readonly note: KeyNote }> =>
+  v.metadata({ note: value });
+
+interface RangeNote {
+  readonly meaning: string;
+  readonly example: number;
+  readonly min: number;
+  readonly max: number;
+  readonly unit: string;
+}
+
+const whole = (range: RangeNote) =>
+  v.pipe(
+    v.number(),
+    v.safeInteger(),
+    v.minValue(range.min),
+    v.maxValue(range.max),
+    note<number>({
+      expected: `a whole number${range.unit === '' ? '' : ` of ${range.unit}`} from ${range.min} to ${range.max}`,
+      meaning: range.meaning,
+      example: String(range.example),
+      ...(range.unit === '' ? {} : { unit: range.unit }),
+    }),
+  );
+
+const duration = (min: number, max: number, byDefault: number, meaning: string) =>
+  v.optional(
+    v.pipe(whole({ meaning, min, max, example: byDefault, unit: 'ms' }), v.transform(millis)),
+    byDefault,
+  );
+
+const octets = (min: number, max: number, byDefault: number, meaning: string) =>
+  v.optional(
+    v.pipe(whole({ meaning, min, max, example: byDefault, unit: 'bytes' }), v.transform(bytes)),
+    byDefault,
+  );
+
+const among = (values: readonly number[], unit: string, byDefault: number, meaning: string) =>
+  v.optional(
+    v.pipe(
+      v.number(),
+      v.values(values),
+      note<number>({
+        expected: `one of ${values.join(', ')}`,
+        meaning,
+        example: String(byDefault),
+        ...(unit === '' ? {} : { unit }),
+      }),
+    ),
+    byDefault,
+  );
+
+/** A level difference in steps of half a dB (3GPP TS 38.331 6.3.2). */
+const halfDb = (min: number, max: number, byDefault: number, meaning: string) =>
+  v.optional(
+    v.pipe(
+      v.number(),
+      v.minValue(min),
+      v.maxValue(max),
+      v.multipleOf(0.5),
+      note<number>({
+        expected: `a number of dB from ${min} to ${max} in steps of 0.5`,
+        meaning,
+        example: String(byDefault),
+        unit: 'dB',
+      }),
+      v.transform(db),
+    ),
+    byDefault,
+  );
+
+const choice = <const T extends readonly [string, ...string[]]>(values: T, meaning: string) =>
+  v.pipe(
+    v.picklist(values),
+    note<T[number]>({ expected: `one of ${values.join(', ')}`, meaning, example: values[0] }),
+  );
+
+const text = (pattern: RegExp, expected: string, example: string, meaning: string) =>
+  v.pipe(v.string(), v.regex(pattern), note<string>({ expected, meaning, example }));
+
+const flag = (byDefault: boolean, meaning: string) =>
+  v.optional(
+    v.pipe(v.boolean(), note<boolean>({ expected: 'true or false', meaning, example: String(byDefault) })),
+    byDefault,
+  );
+
+const name = (example: string, meaning: string) =>
+  text(/^[A-Za-z0-9._-]{1,32}$/u, '1 to 32 letters, digits, dots, hyphens or underscores', example, meaning);
+
+const path = (example: string, meaning: string) =>
+  text(/^[^\p{Cc}]{1,1024}$/u, 'a path of 1 to 1024 characters', example, meaning);
+
+const baudRate = v.optional(
+  whole({ meaning: 'Speed of the serial line.', min: 300, max: 4_000_000, example: 115_200, unit: 'Bd' }),
+  115_200,
+);
+
+const pointOfAccess = (example: string, meaning: string) =>
+  v.pipe(
+    v.string(),
+    v.check((value) => {
+      const parsed = parsePointOfAccess(value);
+      return parsed?.scheme === 'coap' && parsed.path === '' && /^[A-Za-z0-9.:-]{1,253}$/u.test(parsed.host);
+    }),
+    note<string>({ expected: 'a CoAP point of access, coap://HOST:PORT', meaning, example }),
+  );
+
+const inCse = v.strictObject({
+  pointOfAccess: pointOfAccess(
+    'coap://192.0.2.1:5683',
+    'Where the IN-CSE answers; a literal address does not depend on DNS.',
+  ),
+  cseId: v.pipe(
+    text(
+      /^\/[A-Za-z0-9._~-]{1,64}$/u,
+      'a CSE-ID such as /id-in',
+      '/id-in',
+      'CSE-ID of the IN-CSE (TS-0001 7.2).',
+    ),
+    v.transform(cseId),
+  ),
+  cseBaseName: text(
+    /^[A-Za-z0-9._~-]{1,64}$/u,
+    'a resource name such as cse-in',
+    'cse-in',
+    'Resource name of its CSEBase.',
+  ),
+});
+
+const modem = v.strictObject({
+  path: path('/dev/serial/by-id/usb-modem-if02', 'Serial line on which the modem takes AT commands.'),
+  baudRate,
+  periodMs: duration(200, 60_000, 500, 'Time between two readings of the radio.'),
+});
+
+const link = v.strictObject({
+  name: name('lte0', 'Name of the access link, unique.'),
+  localAddress: v.pipe(
+    v.string(),
+    v.ip(),
+    note<string>({
+      expected: 'a literal IP address of this machine',
+      meaning: 'Address of the link: sockets are bound to it, so that what is sent leaves by this link.',
+      example: '192.0.2.10',
+    }),
+  ),
+  port: v.exactOptional(
+    whole({
+      meaning: 'UDP port of the link; any free one unless a port forwarding needs a fixed one.',
+      min: 1,
+      max: 65_535,
+      example: 5683,
+      unit: 'UDP port',
+    }),
+  ),
+  advertise: v.exactOptional(
+    pointOfAccess(
+      'coap://203.0.113.7:5683',
+      'Point of access that CSEs are told, where a port forwarding makes it differ from the local one.',
+    ),
+  ),
+  modem: v.exactOptional(modem),
+});
+
+const stream = v.strictObject({
+  name: v.pipe(
+    text(
+      /^[a-z][a-z0-9-]{0,31}$/u,
+      'a lower-case letter followed by at most 31 lower-case letters, digits or hyphens',
+      'temperature',
+      'Name of the stream, unique in the gateway; it names the container at the CSE.',
+    ),
+    v.transform(streamName),
+  ),
+  class: v.optional(
+    choice(
+      ['A', 'B', 'C'],
+      'When a reading is flushed: A at once, B together with others, C like B for now.',
+    ),
+    'B',
+  ),
+  lingerMs: v.exactOptional(
+    v.pipe(
+      whole({
+        meaning: 'Longest wait for company before a class B reading is flushed.',
+        min: 0,
+        max: 1000,
+        example: 100,
+        unit: 'ms',
+      }),
+      v.transform(millis),
+    ),
+  ),
+  priority: v.optional(
+    whole({
+      meaning: 'Higher is kept longer when the buffer is full.',
+      min: 1,
+      max: 10,
+      example: 5,
+      unit: '',
+    }),
+    5,
+  ),
+  unit: v.exactOptional(
+    text(
+      /^[^\p{C}]{1,32}$/u,
+      '1 to 32 printable characters',
+      'Cel',
+      'Unit of the values, passed on to the CSE.',
+    ),
+  ),
+});
+
+const serialLine = v.strictObject({
+  path: path('/dev/serial/by-id/usb-sensor', 'Serial line of the sensor.'),
+  baudRate,
+  format: choice(['json', 'csv'], 'Form of a line: {"s":stream,"n":count,"v":value}*CRC or stream,value.'),
+  acknowledge: flag(
+    false,
+    'Whether the sensor repeats a line until it is acknowledged as stored; json only.',
+  ),
+});
+
+const filled = <S extends v.GenericSchema>(item: S, max: number) =>
+  v.pipe(v.array(item), v.minLength(1), v.maxLength(max));
+
+const sensor = v.strictObject({
+  name: name('weather', 'Name of the sensor, unique.'),
+  serialLine,
+  streams: v.pipe(
+    filled(stream, 64),
+    note({
+      expected: 'a list of 1 to 64 streams',
+      meaning: 'Streams that are taken from the sensor.',
+      example: '- name: temperature',
+    }),
+  ),
+});
+
+const a3 = v.strictObject({
+  offsetDb: halfDb(-15, 15, 3, 'Event A3: how much better than the serving CSE a candidate must be.'),
+  hysteresisDb: halfDb(0, 15, 1, 'Added on the way in, subtracted on the way out.'),
+  timeToTriggerMs: v.pipe(
+    among(timesToTriggerMs, 'ms', 1024, 'How long the condition must hold (3GPP TS 38.331 6.3.2).'),
+    v.transform(millis),
+  ),
+});
+
+const decision = v.strictObject({
+  a3: v.optional(a3, {}),
+  filterCoefficient: among(
+    filterCoefficients,
+    '',
+    8,
+    'Layer 3 filter coefficient k (3GPP TS 38.331 5.5.3.2); 0 switches the filter off.',
+  ),
+  minimumStayMs: duration(
+    0,
+    3_600_000,
+    5000,
+    'No handover by radio level sooner than this after the last one.',
+  ),
+  pingPongMs: duration(0, 3_600_000, 15_000, 'For so long the way back to a CSE just left is made harder.'),
+  sampleAgeMsMax: duration(500, 60_000, 5000, 'A radio level that is older does not count.'),
+  penaltyMs: duration(
+    0,
+    3_600_000,
+    10_000,
+    'For so long a CSE is avoided after a first failed handover to it.',
+  ),
+  candidatesMax: v.optional(
+    whole({ meaning: 'Ranked candidates in one decision.', min: 1, max: 8, example: 3, unit: '' }),
+    3,
+  ),
+  discoveryPeriodMs: duration(
+    1000,
+    3_600_000,
+    10_000,
+    'Time between two searches for MN-CSEs at the IN-CSE.',
+  ),
+});
+
+const mebibyte = 1024 * 1024;
+
+/** The schema; `loadConfig` makes its output a `GatewayConfig`. */
+const schema = v.strictObject({
+  device: name('gw1', 'Name of the gateway; its AE-ID stem is S followed by it.'),
+  dataDirectory: path('data', 'Where everything durable lives; relative to the configuration file.'),
+  inCse,
+  links: v.pipe(
+    filled(link, 8),
+    note({ expected: 'a list of 1 to 8 links', meaning: 'Access links.', example: '- name: lte0' }),
+  ),
+  sensors: v.pipe(
+    filled(sensor, 32),
+    note({ expected: 'a list of 1 to 32 sensors', meaning: 'Attached sensors.', example: '- name: weather' }),
+  ),
+  buffer: v.optional(
+    v.strictObject({
+      quotaBytes: octets(65_536, 65_536 * mebibyte, 512 * mebibyte, 'Flash that stored readings may take.'),
+      segmentBytes: octets(
+        16_384,
+        64 * mebibyte,
+        4 * mebibyte,
+        'Size at which a file of the buffer is closed.',
+      ),
+    }),
+    {},
+  ),
+  uplink: v.optional(
+    v.strictObject({
+      deadlineMs: duration(100, 60_000, 2000, 'How long an answer to a delivery is waited for.'),
+      retryMsMin: duration(
+        10,
+        60_000,
+        200,
+        'First pause after a failed delivery; it doubles from try to try.',
+      ),
+      retryMsMax: duration(10, 600_000, 10_000, 'Longest pause between tries.'),
+    }),
+    {},
+  ),
+  decision: v.optional(decision, {}),
+  handover: v.optional(
+    v.strictObject({
+      phaseDeadlineMs: duration(100, 60_000, 3000, 'Longest duration of a phase of a handover.'),
+      switchDeadlineMs: duration(
+        10,
+        60_000,
+        500,
+        'Longest wait for a quiet moment of a stream before it is moved.',
+      ),
+      graceMs: duration(0, 86_400_000, 3_600_000, 'How long the resources at the source are kept.'),
+      claim: v.optional(
+        choice(['required'], 'Whether the serving record at the IN-CSE must be claimed before the switch.'),
+        'required',
+      ),
+    }),
+    {},
+  ),
+  log: v.optional(
+    v.strictObject({
+      level: v.optional(
+        choice(['error', 'warn', 'info', 'debug'], 'Least weight of what is logged.'),
+        'info',
+      ),
+    }),
+    {},
+  ),
+});
+
+/** What the schema makes of a valid file. */
+export type ParsedConfig = v.InferOutput<typeof schema>;
+
+/** What does not fit the schema. */
+export interface SchemaIssue {
+  readonly path: readonly (string | number)[];
+  /** Whether the key is absent. */
+  readonly isMissing: boolean;
+}
+
+/** Checks a value against the schema. */
+export function parseSchema(value: unknown): { value?: ParsedConfig; issues: SchemaIssue[] } {
+  const result = v.safeParse(schema, value);
+  if (result.success) return { value: result.output, issues: [] };
+  const issues = result.issues.map((issue) => ({
+    path: (issue.path ?? []).map(({ key }) => (typeof key === 'number' ? key : String(key))),
+    isMissing: issue.input === undefined,
+  }));
+  return { issues };
+}
+
+/** A node of the schema: a group of keys, a list, or a single value. */
+export interface SchemaNode {
+  readonly kind: 'group' | 'list' | 'value';
+  readonly note?: KeyNote;
+  /** The default as JSON; undefined for a key that must or may be given. */
+  readonly byDefault?: string;
+  readonly isOptional: boolean;
+  /** Keys of a group. */
+  readonly keys: ReadonlyMap<string, SchemaNode>;
+  /** What a list holds. */
+  readonly item?: SchemaNode;
+}
+
+/** The whole schema as a tree. */
+export const schemaTree: SchemaNode = describe(schema);
+
+interface LooseSchema {
+  readonly type: string;
+  readonly entries?: Readonly<Record<string, LooseSchema>>;
+  readonly item?: LooseSchema;
+  readonly wrapped?: LooseSchema;
+  readonly default?: unknown;
+  readonly pipe?: readonly unknown[];
+}
+
+function describe(given: LooseSchema): SchemaNode {
+  if (given.wrapped !== undefined) {
+    const inner = describe(given.wrapped);
+    const isGroup = inner.kind === 'group';
+    const byDefault =
+      isGroup || given.default === undefined ? {} : { byDefault: JSON.stringify(given.default) };
+    return { ...inner, ...byDefault, isOptional: true };
+  }
+  const found = noteOf(given);
+  const base = { ...(found === undefined ? {} : { note: found }), isOptional: false };
+  if (given.entries !== undefined) {
+    const keys = new Map(Object.entries(given.entries).map(([key, entry]) => [key, describe(entry)]));
+    return { kind: 'group', ...base, keys };
+  }
+  const keys = new Map<string, SchemaNode>();
+  return given.item === undefined
+    ? { kind: 'value', ...base, keys }
+    : { kind: 'list', ...base, keys, item: describe(given.item) };
+}
+
+function noteOf(given: LooseSchema): KeyNote | undefined {
+  for (const action of given.pipe ?? []) {
+    const { metadata, pipe } = action as { metadata?: { note?: KeyNote }; pipe?: readonly unknown[] };
+    const found = metadata?.note ?? (pipe === undefined ? undefined : noteOf(action as LooseSchema));
+    if (found !== undefined && action !== given) return found;
+  }
+  return undefined;
+}

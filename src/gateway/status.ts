@@ -1,0 +1,211 @@
+/**
+ * What a gateway tells of itself over its control socket: the status (a snapshot) and events. Plain JSON; every
+ * duration in ms, every level in dBm or dB. `sinceMs` is a reading of the clock that `uptimeMs` reads (0 = start of the
+ * process), so that a step of the wall clock changes no age.
+ */
+
+/** State of a link or radio in the words of IEEE 802.21. */
+export type LinkWord = 'up' | 'down' | 'goingDown' | 'detected' | 'parametersChange';
+
+/** One cell as a modem sees it. */
+export interface CellStatus {
+  readonly serving: boolean;
+  /** Radio access technology: `lte`, `nr` … */
+  readonly rat: string;
+  readonly pci?: number;
+  readonly arfcn?: number;
+  readonly rsrpDbm?: number;
+  readonly rsrqDb?: number;
+  readonly sinrDb?: number;
+}
+
+/** One access link with its modem. */
+export interface LinkStatus {
+  readonly name: string;
+  readonly state: LinkWord;
+  readonly localAddress: string;
+  readonly registration?: string;
+  readonly operator?: string;
+  readonly modem?: { readonly state: string; readonly reason?: string };
+  readonly cells: readonly CellStatus[];
+  readonly sampleAgeMs?: number;
+}
+
+/** The radio level of one CSE, from the cells it covers. */
+export interface LevelStatus {
+  readonly cseId: string;
+  readonly rsrpDbm?: number;
+  /** Why it is not a candidate, or what else is worth saying. */
+  readonly note?: string;
+}
+
+/** The CSE that holds the registration. */
+export interface ServingStatus {
+  readonly cseId: string;
+  readonly epoch: number;
+  readonly pointOfAccess: string;
+  readonly sinceMs: number;
+}
+
+/** One phase of a handover and the time it took, or has taken so far. */
+export interface PhaseStatus {
+  readonly phase: string;
+  readonly ms: number;
+}
+
+/** The handover that is running. */
+export interface HandoverStatus {
+  readonly source?: string;
+  readonly target: string;
+  readonly trigger: string;
+  readonly epoch: number;
+  readonly state: string;
+  readonly elapsedMs: number;
+  readonly phases: readonly PhaseStatus[];
+}
+
+/** Counters of the buffer; `stored = delivered + evicted + corrupt + pending`. */
+export interface BufferStatus {
+  readonly stored: number;
+  readonly delivered: number;
+  readonly evicted: number;
+  readonly corrupt: number;
+  readonly pending: number;
+  readonly bytes: number;
+  readonly oldestAgeMs?: number;
+}
+
+/** One stream of readings. */
+export interface StreamStatus {
+  readonly name: string;
+  readonly stored: number;
+  readonly delivered: number;
+  readonly pending: number;
+  readonly ratePerS: number;
+}
+
+/** One sensor; `rejected` counts lines by the reason of their rejection. */
+export interface SensorStatus {
+  readonly name: string;
+  readonly state: string;
+  readonly reason?: string;
+  readonly rejected: Readonly<Record<string, number>>;
+}
+
+/** A condition that a person should know of, from its beginning to its end. */
+export interface AlarmStatus {
+  readonly sinceMs: number;
+  readonly text: string;
+}
+
+/** Snapshot of a running gateway. */
+export interface GatewayStatus {
+  readonly device: string;
+  readonly pid: number;
+  readonly uptimeMs: number;
+  readonly links: readonly LinkStatus[];
+  readonly levels: readonly LevelStatus[];
+  readonly serving?: ServingStatus;
+  readonly handover?: HandoverStatus;
+  readonly handovers: { readonly completed: number; readonly rolledBack: number; readonly failed: number };
+  readonly buffer: BufferStatus;
+  readonly streams: readonly StreamStatus[];
+  readonly sensors: readonly SensorStatus[];
+  /** Health of the way to the serving CSE and its last response time. */
+  readonly service: { readonly state: string; readonly responseMs?: number };
+  readonly commands: { readonly received: number; readonly executed: number; readonly duplicates: number };
+  readonly alarms: readonly AlarmStatus[];
+}
+
+/** A round of measurements of a link arrived. */
+export interface SampleEvent {
+  readonly kind: 'sample';
+  readonly link: string;
+  readonly cells: readonly CellStatus[];
+}
+
+/** The decision asks for a handover. */
+export interface DecisionEvent {
+  readonly kind: 'decision';
+  readonly trigger: string;
+  readonly source?: string;
+  readonly target: string;
+  readonly explanation?: string;
+}
+
+/** A handover left a phase; `ms` is what the phase took. */
+export interface PhaseEvent {
+  readonly kind: 'phase';
+  readonly state: string;
+  readonly epoch: number;
+  readonly source?: string;
+  readonly target: string;
+  readonly ms: number;
+}
+
+/** A handover ended. */
+export interface HandoverEndedEvent {
+  readonly kind: 'handoverEnded';
+  readonly outcome: 'completed' | 'rolledBack' | 'failed';
+  readonly epoch: number;
+  readonly source?: string;
+  readonly target: string;
+  readonly trigger: string;
+  readonly elapsedMs: number;
+  readonly phases: readonly PhaseStatus[];
+  readonly uplinkInterruptionMs?: number;
+  readonly reason?: string;
+}
+
+/** Readings were given up because the buffer was full. */
+export interface EvictionEvent {
+  readonly kind: 'eviction';
+  readonly stream: string;
+  readonly count: number;
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+}
+
+/** Stored data was found damaged and skipped. */
+export interface DamageEvent {
+  readonly kind: 'damage';
+  readonly file: string;
+  readonly text: string;
+}
+
+/** A link changed its state. */
+export interface LinkStateEvent {
+  readonly kind: 'linkState';
+  readonly link: string;
+  readonly state: LinkWord;
+  readonly reason?: string;
+}
+
+/** An alarm began or ended. */
+export interface AlarmEvent {
+  readonly kind: 'alarm';
+  readonly text: string;
+  readonly active: boolean;
+}
+
+/** Weight of a log line, the heaviest first. */
+export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
+
+/** A log line. */
+export interface LogEvent {
+  readonly kind: 'log';
+  readonly level: LogLevel;
+  readonly text: string;
+}
+
+/** Something that happened in a gateway. */
+export type GatewayEvent =
+  | SampleEvent
+  | DecisionEvent
+  | PhaseEvent
+  | HandoverEndedEvent
+  | EvictionEvent
+  | DamageEvent
+  | LinkStateEvent
+  | AlarmEvent
+  | LogEvent;
