@@ -62,6 +62,15 @@ export class NodeNetwork implements Network {
     });
   }
 
+  async resolve(host: string): Promise<string> {
+    if (net.isIP(host) !== 0) return host;
+    try {
+      return (await lookup(host)).address;
+    } catch (cause) {
+      throw new IoError(`host name ${host} has no address: ${errorText(cause)}`, { cause });
+    }
+  }
+
   openStream(options: { host: string; port: number; localAddress?: string }): Duplex {
     // A request is one small write that waits for its answer: Nagle's algorithm would add 40 ms to each.
     return net.connect({ ...options, noDelay: true });
