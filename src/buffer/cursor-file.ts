@@ -109,10 +109,11 @@ async function readRecord(handle: FileHandle, place: number): Promise<ReadRecord
   } catch {
     return { isDamaged: true };
   }
-  if (record.every((octet) => octet === 0)) return { isDamaged: false };
   const view = new DataView(record.buffer);
   const length = view.getUint32(8, true);
-  if (!magic.equals(record.subarray(0, 8)) || length > recordBytes - headBytes) return { isDamaged: true };
+  if (!magic.equals(record.subarray(0, 8)) || length > recordBytes - headBytes) {
+    return { isDamaged: record.some((octet) => octet !== 0) };
+  }
   const text = record.subarray(headBytes, headBytes + length);
   if (crc32(text, length) !== view.getUint32(12, true)) return { isDamaged: true };
   return { ...decodeState(text), isDamaged: false };

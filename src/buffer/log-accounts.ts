@@ -10,7 +10,7 @@ import type { RecoveredLog } from './recovery.ts';
 import { estimateStamp } from './segment.ts';
 import type { Segment, Stamp } from './segment.ts';
 import type { SegmentStore } from './segment-store.ts';
-import { StreamLedger } from './stream-ledger.ts';
+import type { StreamLedger } from './stream-ledger.ts';
 
 /** The accounts of all streams, and their durable copy in the cursor. */
 export class LogAccounts {

@@ -162,6 +162,11 @@ export class ReadingLog {
     return this.#accounts.find(stream)?.lastProducerSeq;
   }
 
+  /** Number of the newest stored record; 0 before the first. */
+  lastSeq(stream: StreamName): Seq {
+    return toSeq(this.#accounts.find(stream)?.last ?? 0);
+  }
+
   /** Calls `handler` for each record once it is stored, until the returned function is called. */
   onStored(handler: (record: StoredRecord) => void): () => void {
     this.#listeners.add(handler);
