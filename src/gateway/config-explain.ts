@@ -49,16 +49,21 @@ function allKeys(node: SchemaNode, key: string): Map<string, SchemaNode> {
 function explainNode(name: string, node: SchemaNode): string {
   const rows: [string, string][] = [['type', node.note?.expected ?? 'a group of keys']];
   if (node.note?.unit !== undefined) rows.push(['unit', node.note.unit]);
-  rows.push([
-    'default',
-    node.byDefault ?? (node.isOptional ? 'none; may be left out' : 'none; must be given'),
-  ]);
+  rows.push(['default', defaultText(node)]);
   if (node.note !== undefined) rows.push(['example', node.note.example]);
   const width = Math.max(...rows.map(([label]) => label.length));
   const meaning = node.note === undefined ? [] : [`  ${node.note.meaning}`];
   return [name, ...meaning, ...rows.map(([label, text]) => `  ${label.padEnd(width)}  ${text}`), ''].join(
     '\n',
   );
+}
+
+function defaultText(node: SchemaNode): string {
+  if (node.byDefault !== undefined) return node.byDefault;
+  if (!node.isOptional) return 'none; must be given';
+  return [...node.keys.values()].some((child) => !child.isOptional) || node.kind !== 'group'
+    ? 'none; may be left out'
+    : 'those of its keys';
 }
 
 function listing(keys: readonly (readonly [string, SchemaNode])[]): string {

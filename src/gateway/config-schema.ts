@@ -3,6 +3,7 @@ import { bytes, cseId, db, millis, streamName } from '../base/units.ts';
 import { filterCoefficients } from '../decision/l3-filter.ts';
 import { timesToTriggerMs } from '../decision/events.ts';
 import { parsePointOfAccess } from '../onem2m/address.ts';
+import type { GatewayConfig } from './config.ts';
 
 /**
  * The configuration as one table: shape, limits, defaults, and for each key what `baton config explain` and the error
@@ -303,7 +304,6 @@ const decision = v.strictObject({
 
 const mebibyte = 1024 * 1024;
 
-/** The schema; `loadConfig` makes its output a `GatewayConfig`. */
 const schema = v.strictObject({
   device: name('gw1', 'Name of the gateway; its AE-ID stem is S followed by it.'),
   dataDirectory: path('data', 'Where everything durable lives; relative to the configuration file.'),
@@ -370,9 +370,6 @@ const schema = v.strictObject({
   ),
 });
 
-/** What the schema makes of a valid file. */
-export type ParsedConfig = v.InferOutput<typeof schema>;
-
 /** What does not fit the schema. */
 export interface SchemaIssue {
   readonly path: readonly (string | number)[];
@@ -380,8 +377,8 @@ export interface SchemaIssue {
   readonly isMissing: boolean;
 }
 
-/** Checks a value against the schema. */
-export function parseSchema(value: unknown): { value?: ParsedConfig; issues: SchemaIssue[] } {
+/** Checks a value against the schema; `dataDirectory` is as written in it. */
+export function parseSchema(value: unknown): { value?: GatewayConfig; issues: SchemaIssue[] } {
   const result = v.safeParse(schema, value);
   if (result.success) return { value: result.output, issues: [] };
   const issues = result.issues.map((issue) => ({

@@ -2,7 +2,7 @@ import { stringify } from 'yaml';
 import { UsageError } from '../../base/errors.ts';
 import { exitCodes, requireWord } from '../command.ts';
 import type { Command, CommandContext } from '../command.ts';
-import { loadConfig } from '../config.ts';
+import { loadConfig } from '../load-config.ts';
 import { explainKey } from '../config-explain.ts';
 import { exampleConfig } from '../config-example.ts';
 

@@ -4,7 +4,7 @@ import { millis } from '../../base/units.ts';
 import { exitCodes } from '../command.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { ControlClient } from '../control-client.ts';
-import { loadConfig } from '../config.ts';
+import { loadConfig } from '../load-config.ts';
 import { LiveView } from '../view/live-view.ts';
 import { renderStatus } from '../view/render-view.ts';
 import { createViewModel } from '../view/view-model.ts';
