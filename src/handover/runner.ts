@@ -40,6 +40,19 @@ export interface HandoverJournal {
   save(state: HandoverState): Promise<void>;
 }
 
+/** Time spent in a state. */
+export interface PhaseTime {
+  readonly phase: HandoverState['kind'];
+  readonly ms: Millis;
+}
+
+/** How far a transaction has come. */
+export interface HandoverProgress {
+  readonly startedMs: Millis;
+  readonly enteredMs: Millis;
+  readonly phases: readonly PhaseTime[];
+}
+
 /** How a transaction went, with the time spent in each state. */
 export interface HandoverRecord {
   readonly epoch: Epoch;
@@ -51,7 +64,7 @@ export interface HandoverRecord {
   /** Monotonic time at which it began. */
   readonly startedMs: Millis;
   /** Time spent in each state that was passed, in their order. */
-  readonly phases: readonly { readonly phase: HandoverState['kind']; readonly ms: Millis }[];
+  readonly phases: readonly PhaseTime[];
 }
 
 /** What the runner tells the rest of the gateway. */
@@ -82,7 +95,7 @@ export class HandoverRunner {
   #cancelTimers: CancelTimer = () => undefined;
   #startedMs: Millis = millis(0);
   #enteredMs: Millis = millis(0);
-  #phases: { phase: HandoverState['kind']; ms: Millis }[] = [];
+  #phases: PhaseTime[] = [];
   #stopped = false;
 
   constructor(options: {
@@ -103,6 +116,11 @@ export class HandoverRunner {
 
   get state(): HandoverState {
     return this.#state;
+  }
+
+  /** When the transaction, or the idle state, and its present state began, and the states passed before. */
+  get progress(): HandoverProgress {
+    return { startedMs: this.#startedMs, enteredMs: this.#enteredMs, phases: this.#phases };
   }
 
   /** True while a transaction is under way. */

@@ -7,7 +7,7 @@
  * elsewhere; where that cannot be settled the copy carries the label `baton:indoubt` (I2).
  */
 import type { Millis, Seq, StreamName } from '../base/units.ts';
-import { millis } from '../base/units.ts';
+import { millis, seq as toSeq } from '../base/units.ts';
 import { recordName } from '../buffer/record.ts';
 import type { StoredRecord } from '../buffer/record.ts';
 import { sleep } from '../host/clock.ts';
@@ -33,27 +33,34 @@ export interface RecordSource {
   peek(stream: StreamName, max: number): Promise<readonly StoredRecord[]>;
   /** Everything of the stream up to `throughSeq` is delivered. */
   acknowledge(stream: StreamName, throughSeq: Seq): void;
-  /** Sequence number that the next stored record of the stream gets. */
-  nextSeq(stream: StreamName): Seq;
+  /** Number of the newest stored record of the stream; 0 before the first. */
+  lastSeq(stream: StreamName): Seq;
 }
 
 /** Deadlines and waits of delivery. */
 export interface UplinkSettings {
-  readonly deadlineMs: Millis;
+  /** How long the next answer may take; asked for each request, because it follows the path's own history. */
+  readonly deadlineMs: () => Millis;
   readonly retryMsMin: Millis;
   readonly retryMsMax: Millis;
 }
 
+/** One request to the serving CSE, when it was sent, and how long its answer, or the wait for none, took. */
+export interface Exchange {
+  readonly isAnswered: boolean;
+  readonly sentMs: Millis;
+  readonly tookMs: Millis;
+}
+
 /** What lanes tell the gateway. */
 export interface UplinkObserver {
-  /** One exchange with the serving CSE: its response time, or that it stayed unanswered. */
-  onExchange(destination: Destination, responseMs: Millis | undefined): void;
+  onExchange(destination: Destination, exchange: Exchange): void;
   onDelivered(stream: StreamName, seq: Seq): void;
   /** The CSE no longer knows the AE or a container of it: the context must be repaired. */
   onContextLost(destination: Destination, reason: string): void;
   /** A record the CSE refuses for what it is; it is set aside and counted. */
   onRefused(stream: StreamName, seq: Seq, reason: string): void;
-  onAlarm(text: string): void;
+  onAlarm(stream: StreamName, text: string): void;
 }
 
 /** Records that may be at a CSE although nobody remembers its answer. */
@@ -161,7 +168,7 @@ export class StreamLane {
     if (pending.sourceLost) for (const doubt of this.#doubts) doubt.unreachable = true;
     this.#destination = pending.destination;
     this.#retryMs = this.#settings.retryMsMin;
-    pending.moved(next?.seq ?? this.#source.nextSeq(this.stream));
+    pending.moved(next?.seq ?? toSeq(this.#source.lastSeq(this.stream) + 1));
   }
 
   #stir(): void {
@@ -184,7 +191,7 @@ export class StreamLane {
     }
     const abort = new AbortController();
     this.#underWay = abort;
-    const startedMs = this.#clock.monotonicMs();
+    const sentMs = this.#clock.monotonicMs();
     const outcome = await destination.client.create(
       containerOf(destination, this.stream),
       ResourceType.contentInstance,
@@ -195,13 +202,13 @@ export class StreamLane {
           ...(verdict === 'inDoubt' ? { labels: [inDoubtLabel] } : {}),
         },
       },
-      { deadlineMs: this.#settings.deadlineMs, resultContent: ResultContent.nothing, signal: abort.signal },
+      { deadlineMs: this.#settings.deadlineMs(), resultContent: ResultContent.nothing, signal: abort.signal },
     );
     this.#underWay = undefined;
-    if (outcome.ok || outcome.error.kind === 'rejected') {
-      this.#observer.onExchange(destination, millis(this.#clock.monotonicMs() - startedMs));
-    } else if (outcome.error.kind !== 'cancelled') {
-      this.#observer.onExchange(destination, undefined);
+    if (outcome.ok || outcome.error.kind !== 'cancelled') {
+      const isAnswered = outcome.ok || outcome.error.kind === 'rejected';
+      const tookMs = millis(this.#clock.monotonicMs() - sentMs);
+      this.#observer.onExchange(destination, { isAnswered, sentMs, tookMs });
     }
     await this.#settle(record, destination, outcome);
   }
@@ -221,7 +228,7 @@ export class StreamLane {
     if (isRejectedWith(error, ResponseStatusCode.notFound))
       this.#observer.onContextLost(destination, error.message);
     if (isRejectedWith(error, ResponseStatusCode.originatorHasNoPrivilege)) {
-      this.#observer.onAlarm(`stream ${this.stream} is held back: ${error.message}`);
+      this.#observer.onAlarm(this.stream, `stream ${this.stream} is held back: ${error.message}`);
     }
     if (this.#pending === undefined) await this.#backOff();
   }
@@ -252,7 +259,10 @@ export class StreamLane {
       }
       const held = await doubt.destination.client.retrieve(
         `${containerOf(doubt.destination, this.stream)}/${recordName(record.logId, record.seq)}`,
-        { deadlineMs: millis(Math.min(this.#settings.deadlineMs, questionMsMax)), signal: this.#stop.signal },
+        {
+          deadlineMs: millis(Math.min(this.#settings.deadlineMs(), questionMsMax)),
+          signal: this.#stop.signal,
+        },
       );
       if (held.ok) return 'delivered';
       const isAbsent = isRejectedWith(held.error, ResponseStatusCode.notFound);

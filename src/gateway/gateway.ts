@@ -1,0 +1,224 @@
+/**
+ * The gateway process: the place where its parts are constructed and joined.
+ *
+ * The log and the sensors come first, so that readings are stored from the first moment on, whatever the network does. The
+ * sockets of the link are opened again and again until its address is there; on them runs the service (service.ts).
+ */
+import { assert } from '../base/assert.ts';
+import { errorText } from '../base/errors.ts';
+import { millis, streamName } from '../base/units.ts';
+import type { StreamName } from '../base/units.ts';
+import { openReadingLog } from '../buffer/reading-log.ts';
+import type { ReadingLog } from '../buffer/reading-log.ts';
+import { Downlink } from '../downlink/downlink.ts';
+import type { Command } from '../downlink/downlink.ts';
+import { sleep } from '../host/clock.ts';
+import type { Host } from '../host/host.ts';
+import type { DeviceReport } from '../host/reopening-line.ts';
+import { Alarms } from './alarms.ts';
+import type { GatewayConfig, LinkConfig } from './config.ts';
+import { Intake, storeReading } from './intake.ts';
+import { LinkAccess } from './link-access.ts';
+import { LinkMonitor, cellStatus } from './link-monitor.ts';
+import { Service } from './service.ts';
+import { StatusBoard } from './status-board.ts';
+import type { GatewayEvent, GatewayStatus, LogLevel } from './status.ts';
+import { openCommandMemory, openHandoverJournal, openOwedStore } from './stores.ts';
+import type { Telling } from './telling.ts';
+
+/** Stream of the results of commands; it exists beside the configured ones. */
+export const resultStream: StreamName = streamName('results');
+
+const reopenMs = millis(1000);
+
+/** What a gateway is made of. */
+export interface GatewayOptions {
+  readonly host: Host;
+  readonly config: GatewayConfig;
+  readonly pid: number;
+  /** Everything that happens. */
+  readonly onEvent: (event: GatewayEvent) => void;
+  /** Details for the flight log alone. */
+  readonly onRecord: (event: { kind: string; [key: string]: unknown }) => void;
+}
+
+/** A gateway; see the header of this file. */
+export class Gateway {
+  readonly #host: Host;
+  readonly #config: GatewayConfig;
+  readonly #link: LinkConfig;
+  readonly #telling: Telling;
+  readonly #board: StatusBoard;
+  #service: Service | undefined;
+
+  constructor(options: GatewayOptions) {
+    const { host, config, pid, onEvent, onRecord } = options;
+    const [link] = config.links;
+    assert(link !== undefined, 'a checked configuration has a link');
+    this.#host = host;
+    this.#config = config;
+    this.#link = link;
+    const originMs = host.clock.monotonicMs();
+    const alarms = new Alarms(host.clock, originMs, (text, active) =>
+      onEvent({ kind: 'alarm', text, active }),
+    );
+    this.#telling = {
+      alarms,
+      tell: onEvent,
+      log: (level: LogLevel, text: string) => onEvent({ kind: 'log', level, text }),
+      record: onRecord,
+    };
+    this.#board = new StatusBoard({ clock: host.clock, originMs, device: config.device, pid });
+  }
+
+  /** What the gateway is doing now. */
+  status(): GatewayStatus {
+    return this.#board.status(this.#service?.facts(), this.#telling.alarms.list());
+  }
+
+  /** Begins a handover by order; resolves to what was begun, or why nothing was. */
+  async orderHandover(target: string | undefined): Promise<Readonly<Record<string, unknown>>> {
+    if (this.#service === undefined) return { accepted: false, reason: 'the link is not open yet' };
+    return this.#service.orderHandover(target);
+  }
+
+  /** Runs until `signal` aborts. Rejects when the data directory cannot be used. */
+  async run(signal: AbortSignal): Promise<void> {
+    const log = await this.#openLog();
+    const intake = new Intake({
+      host: this.#host,
+      sensors: this.#config.sensors,
+      log,
+      onState: (sensor, report) => this.#tellDevice(`sensor ${sensor}`, report),
+    });
+    const monitor = this.#createMonitor();
+    this.#board.attach({ log, intake, monitor });
+    intake.start();
+    monitor.start();
+    try {
+      await this.#serve(log, signal);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      await Promise.all([intake.stop(), monitor.stop()]);
+      await log.close();
+    }
+  }
+
+  #openLog(): Promise<ReadingLog> {
+    const { dataDirectory, sensors, buffer } = this.#config;
+    const { filesystem, clock, entropy } = this.#host;
+    return openReadingLog({
+      filesystem,
+      clock,
+      entropy,
+      directory: `${dataDirectory}/buffer`,
+      limits: { quotaBytes: buffer.quotaBytes, segmentBytesMax: buffer.segmentBytes },
+      streams: [
+        ...sensors
+          .flatMap((sensor) => sensor.streams)
+          .map(({ class: durability, ...stream }) => ({ ...stream, durability })),
+        { name: resultStream, durability: 'A', priority: 10 },
+      ],
+      onDamage: ({ kind, message }) => this.#telling.tell({ kind: 'damage', file: kind, text: message }),
+      onEviction: ({ stream, count, fromSeq, toSeq }) => {
+        this.#telling.tell({ kind: 'eviction', stream, count, firstSeq: fromSeq, lastSeq: toSeq });
+      },
+    });
+  }
+
+  #createMonitor(): LinkMonitor {
+    return new LinkMonitor({
+      host: this.#host,
+      links: this.#config.links,
+      onSample: (link, sample) => {
+        this.#telling.tell({ kind: 'sample', link, cells: sample.cells.map(cellStatus) });
+        if (link === this.#link.name) this.#service?.takeSample(sample);
+      },
+      onEvent: ({ kind, link, reason }) =>
+        this.#telling.tell({ kind: 'linkState', link, state: kind, reason }),
+      onModem: (link, report) => this.#tellDevice(`modem ${link}`, report),
+    });
+  }
+
+  async #serve(log: ReadingLog, signal: AbortSignal): Promise<void> {
+    const stores = {
+      host: this.#host,
+      directory: `${this.#config.dataDirectory}/state`,
+      onDamage: (text: string) => this.#telling.tell({ kind: 'damage', file: 'state', text }),
+    };
+    const memory = await openCommandMemory(stores);
+    const journal = await openHandoverJournal(stores);
+    const downlink = new Downlink({
+      memory,
+      execute: (command) => this.#execute(log, command),
+      onAlarm: (text) => this.#telling.alarms.raise('downlink', text),
+    });
+    this.#board.attachDownlink(downlink);
+    const access = await this.#openAccess(downlink, signal);
+    try {
+      await downlink.open();
+      const streams = [
+        ...this.#config.sensors.flatMap((sensor) => sensor.streams.map(({ name }) => name)),
+        resultStream,
+      ];
+      this.#service = new Service({
+        host: this.#host,
+        config: this.#config,
+        streams,
+        log,
+        access,
+        linkName: this.#link.name,
+        downlink,
+        journal,
+        owedStore: openOwedStore(stores),
+        telling: this.#telling,
+      });
+      await this.#service.run(signal);
+    } finally {
+      this.#service = undefined;
+      await Promise.all([access.close(), memory.close(), journal.close()]);
+    }
+  }
+
+  /** The sockets of the link, as soon as its address is there. */
+  async #openAccess(downlink: Downlink, signal: AbortSignal): Promise<LinkAccess> {
+    const { deadlineMs } = this.#config.uplink;
+    for (;;) {
+      try {
+        const access = await LinkAccess.open(this.#host, this.#link, deadlineMs, (request) =>
+          downlink.handle(request),
+        );
+        this.#telling.alarms.clear('link');
+        this.#telling.log('info', `link ${this.#link.name}: notified at ${access.pointOfAccess}`);
+        return access;
+      } catch (error) {
+        const text = `link ${this.#link.name}: ${errorText(error)}; readings are stored meanwhile`;
+        this.#telling.alarms.raise('link', text);
+        await sleep(this.#host.clock, reopenMs, signal);
+      }
+    }
+  }
+
+  /** Carries a command out; what it came to is a reading of the stream `results`. */
+  async #execute(log: ReadingLog, command: Command): Promise<void> {
+    const { clock } = this.#host;
+    const name =
+      typeof command.content === 'object' && command.content !== null && 'command' in command.content
+        ? command.content.command
+        : undefined;
+    const outcome = name === 'ping' ? 'done' : 'unknownCommand';
+    await storeReading(log, {
+      stream: resultStream,
+      value: { id: command.id, outcome },
+      monotonicMs: clock.monotonicMs(),
+      wall: { unixMs: clock.unixMs(), source: 'system' },
+    });
+  }
+
+  #tellDevice(device: string, { state, reason }: DeviceReport): void {
+    if (state === 'ready') this.#telling.alarms.clear(device);
+    if (state === 'silent' || state === 'lost') this.#telling.alarms.raise(device, reason);
+    this.#telling.log('info', `${device} is ${state}: ${reason}`);
+  }
+}

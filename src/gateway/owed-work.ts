@@ -1,0 +1,125 @@
+/**
+ * Work a handover still owes after it has ended: ledgers the IN-CSE could not take, registrations at CSEs that could not be
+ * reached. Durable, bounded, repeated until it is done.
+ */
+import { DecodeError, errorText } from '../base/errors.ts';
+import { epoch as toEpoch } from '../base/units.ts';
+import type { Epoch, Seq, StreamName } from '../base/units.ts';
+import type { WorkOutcome } from '../handover/runner.ts';
+import type { ServingRecord } from '../handover/serving-record.ts';
+import type { CseReference } from '../handover/transition.ts';
+
+export type OwedTask =
+  | { readonly kind: 'ledger'; readonly epoch: Epoch; readonly firstSeqs: Readonly<Record<string, number>> }
+  | { readonly kind: 'orphan'; readonly epoch: Epoch; readonly cse: CseReference };
+
+/** Durable memory of the list. */
+export interface OwedStore {
+  load(): Promise<readonly OwedTask[] | undefined>;
+  save(tasks: readonly OwedTask[]): Promise<void>;
+}
+
+const tasksMax = 256;
+
+/** The list of owed tasks; see the header of this file. */
+export class OwedWork {
+  readonly #store: OwedStore;
+  readonly #record: ServingRecord;
+  readonly #releaseOrphan: (cse: CseReference, epoch: Epoch, signal: AbortSignal) => Promise<WorkOutcome>;
+  readonly #onAlarm: (text: string) => void;
+  #tasks: readonly OwedTask[] = [];
+
+  constructor(options: {
+    store: OwedStore;
+    record: ServingRecord;
+    /** Takes the last commands from a CSE left behind and marks its AE as moved. */
+    releaseOrphan: (cse: CseReference, epoch: Epoch, signal: AbortSignal) => Promise<WorkOutcome>;
+    onAlarm: (text: string) => void;
+  }) {
+    this.#store = options.store;
+    this.#record = options.record;
+    this.#releaseOrphan = options.releaseOrphan;
+    this.#onAlarm = options.onAlarm;
+  }
+
+  get tasks(): readonly OwedTask[] {
+    return this.#tasks;
+  }
+
+  async open(): Promise<void> {
+    this.#tasks = (await this.#store.load()) ?? [];
+  }
+
+  /** Remembers a task durably; the oldest go when there are too many. */
+  async add(task: OwedTask): Promise<void> {
+    const others = this.#tasks.filter((other) => !isSame(other, task));
+    if (others.length >= tasksMax) this.#onAlarm(`more than ${tasksMax} owed tasks: the oldest is given up`);
+    this.#tasks = [...others, task].slice(-tasksMax);
+    await this.#store.save(this.#tasks);
+  }
+
+  /** Writes the ledgers that are owed. */
+  async settleLedgers(signal: AbortSignal): Promise<void> {
+    for (const task of this.#tasks) {
+      if (task.kind !== 'ledger') continue;
+      const written = await this.#record.writeLedger(task.epoch, task.firstSeqs as Record<StreamName, Seq>, {
+        signal,
+      });
+      if (!written.ok) return;
+      await this.#done(task);
+    }
+  }
+
+  /** Releases the CSEs left behind, except those that serve or are about to. */
+  async sweep(inUse: readonly string[], signal: AbortSignal): Promise<void> {
+    await this.settleLedgers(signal);
+    for (const task of this.#tasks) {
+      if (task.kind !== 'orphan' || signal.aborted) continue;
+      if (inUse.includes(task.cse.cseId)) {
+        await this.#done(task);
+        continue;
+      }
+      const outcome = await this.#releaseOrphan(task.cse, task.epoch, signal).catch(
+        (error: unknown): WorkOutcome => ({ kind: 'failed', reason: errorText(error) }),
+      );
+      if (outcome.kind === 'succeeded') await this.#done(task);
+    }
+  }
+
+  async #done(task: OwedTask): Promise<void> {
+    this.#tasks = this.#tasks.filter((other) => other !== task);
+    await this.#store.save(this.#tasks);
+  }
+}
+
+function isSame(a: OwedTask, b: OwedTask): boolean {
+  if (a.kind === 'orphan' && b.kind === 'orphan') return a.cse.cseId === b.cse.cseId;
+  return a.kind === b.kind && a.epoch === b.epoch;
+}
+
+/** The stored form of the list; throws `DecodeError` when it is none. */
+export function decodeOwedTasks(value: unknown): readonly OwedTask[] {
+  if (!Array.isArray(value)) throw new DecodeError('the list of owed work is no array');
+  return value.map((item: unknown): OwedTask => {
+    const task = item as Record<string, unknown> | null;
+    const { kind, epoch, cse, firstSeqs } = task ?? {};
+    if (
+      typeof epoch === 'number' &&
+      kind === 'ledger' &&
+      typeof firstSeqs === 'object' &&
+      firstSeqs !== null
+    ) {
+      return { kind, epoch: toEpoch(epoch), firstSeqs: firstSeqs as Record<string, number> };
+    }
+    if (
+      typeof epoch === 'number' &&
+      kind === 'orphan' &&
+      typeof cse === 'object' &&
+      cse !== null &&
+      'cseId' in cse
+    ) {
+      return { kind, epoch: toEpoch(epoch), cse: cse as CseReference };
+    }
+    throw new DecodeError('the list of owed work holds an unknown task');
+  });
+}

@@ -1,0 +1,80 @@
+import { DecodeError } from '../base/errors.ts';
+import { DurableState } from '../buffer/durable-state.ts';
+import { Journal } from '../buffer/journal.ts';
+import type { CommandMark } from '../downlink/downlink.ts';
+import { decodeHandoverState } from '../handover/runner.ts';
+import type { HandoverJournal } from '../handover/runner.ts';
+import type { HandoverState } from '../handover/transition.ts';
+import { transactionOf } from '../handover/transition.ts';
+import type { Host } from '../host/host.ts';
+import { decodeOwedTasks } from './owed-work.ts';
+import type { OwedTask } from './owed-work.ts';
+
+/** Where the small durable things of a gateway live, and who hears of damage. */
+interface StoreOptions {
+  readonly host: Host;
+  readonly directory: string;
+  readonly onDamage: (message: string) => void;
+}
+
+const entriesKept = 64;
+
+/** The journal of the handover transaction: each state an entry, the newest counts. */
+export async function openHandoverJournal(
+  options: StoreOptions,
+): Promise<HandoverJournal & { close(): Promise<void> }> {
+  const { host, directory, onDamage } = options;
+  const journal = await Journal.open<HandoverState>({
+    filesystem: host.filesystem,
+    entropy: host.entropy,
+    directory,
+    name: 'handover',
+    decode: decodeHandoverState,
+    onDamage,
+  });
+  return {
+    load: () => Promise.resolve(journal.entries().at(-1)),
+    save: async (state) => {
+      await journal.append(state);
+      // Compacting takes two more flushes, so it waits for a moment when no transaction is under way.
+      if (journal.entries().length > entriesKept && transactionOf(state) === undefined) {
+        const newest = journal.entries().at(-1);
+        await journal.compact((entry) => entry === newest);
+      }
+    },
+    close: () => journal.close(),
+  };
+}
+
+/** The memory of commands. */
+export function openCommandMemory(options: StoreOptions): Promise<Journal<CommandMark>> {
+  const { host, directory, onDamage } = options;
+  return Journal.open<CommandMark>({
+    filesystem: host.filesystem,
+    entropy: host.entropy,
+    directory,
+    name: 'commands',
+    decode: decodeCommandMark,
+    onDamage,
+  });
+}
+
+/** The list of owed work. */
+export function openOwedStore(options: StoreOptions): DurableState<readonly OwedTask[]> {
+  const { host, directory, onDamage } = options;
+  return new DurableState<readonly OwedTask[]>({
+    filesystem: host.filesystem,
+    directory,
+    name: 'owed',
+    version: 1,
+    decode: decodeOwedTasks,
+    onDamage,
+  });
+}
+
+function decodeCommandMark(value: unknown): CommandMark {
+  const { kind, id, content } = (value ?? {}) as Record<string, unknown>;
+  if (typeof id === 'string' && kind === 'executed') return { kind, id };
+  if (typeof id === 'string' && kind === 'received') return { kind, id, content };
+  throw new DecodeError('the memory of commands holds an unknown entry');
+}
