@@ -86,11 +86,9 @@ function hasMode(fields: readonly Field[]): boolean {
   const [first, second] = fields;
   if (first === undefined || second === undefined || second.quoted || second.text.length > 3) return false;
   const stat = readWhole(second, 0, 255);
-  return (
-    readWhole(first, 0, 5) !== undefined &&
-    stat !== undefined &&
-    (stat < states.length || stat === simFailure)
-  );
+  if (stat === undefined || readWhole(first, 0, 5) === undefined) return false;
+  // An area never comes without its cell, so of two numbers the second is a state, even one that is not known.
+  return fields.length === 2 || stat < states.length || stat === simFailure;
 }
 
 /** Area, cell and technology, whether or not a two-digit routing area stands before or after the cell. */
