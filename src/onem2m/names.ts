@@ -222,7 +222,9 @@ export const responseNames: Shape = {
   originatingTimestamp: ['ot'],
 };
 
-const resource = (): Shape => attributeNames;
+/** A resource may hold child resources under their root elements (`rcn` 4 and 8, TS-0004 7.4.1). */
+const resourceNames: Shape = {};
+const resource = (): Shape => resourceNames;
 
 /** Root elements of a primitive's content (TS-0004 8.2.4). */
 export const rootNames: Shape = {
@@ -252,11 +254,18 @@ export const rootNames: Shape = {
   requestPrimitive: ['m2m:rqp', () => requestNames],
   responsePrimitive: ['m2m:rsp', () => responseNames],
   aggregatedResponse: ['m2m:agr', () => aggregatedResponse],
+  resourceWrapper: ['m2m:rce', () => rootNames],
   uri: ['m2m:uri'],
   uriList: ['m2m:uril'],
   resourceReferenceList: ['m2m:rrl'],
   debugInfo: ['m2m:dbg'],
 };
+
+const childRoots = Object.entries(rootNames).filter(
+  // The CSEBase is nobody's child, and its root shares its long name with an attribute.
+  ([long, entry]) => entry[1] === resource && long !== 'cseBase',
+);
+Object.assign(resourceNames, Object.fromEntries(childRoots), attributeNames);
 
 /**
  * The attributes that are the same word on the wire for filter use, for example `shortAttributeName('cseId')` is `csi`.

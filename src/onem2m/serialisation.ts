@@ -133,10 +133,13 @@ function toWire(shape: Shape, value: unknown, depth: number): unknown {
   const wire: WireObject = {};
   for (const [long, inner] of Object.entries(value)) {
     if (inner === undefined) continue;
-    const entry = Object.hasOwn(shape, long) ? shape[long] : undefined;
+    const named = Object.hasOwn(shape, long) ? shape[long] : undefined;
+    // Child resources come as lists; anything else under such a name is a custom attribute of that name.
+    const isCustom = shape === customShape && named?.[0].startsWith('m2m:') === true && !Array.isArray(inner);
+    const entry = isCustom ? undefined : named;
     const short = entry?.[0] ?? long;
     const innerShape =
-      entry?.[1]?.() ?? (shape === rootNames && entry === undefined ? customShape : undefined);
+      entry?.[1]?.() ?? (entry === undefined && isCustomRoot(shape, long, inner) ? customShape : undefined);
     wire[short] =
       innerShape === undefined ? plainDeep(inner, depth + 1) : toWire(innerShape, inner, depth + 1);
   }
@@ -153,7 +156,7 @@ function fromWire(shape: Shape, value: unknown, depth: number): unknown {
     if (long === '__proto__') continue;
     const known = Object.hasOwn(shape, long) ? shape[long] : undefined;
     const innerShape =
-      known?.[1]?.() ?? (shape === rootNames && known === undefined ? customShape : undefined);
+      known?.[1]?.() ?? (known === undefined && isCustomRoot(shape, long, inner) ? customShape : undefined);
     decoded[long] = innerShape === undefined ? inner : fromWire(innerShape, inner, depth + 1);
   }
   return decoded;
@@ -161,6 +164,11 @@ function fromWire(shape: Shape, value: unknown, depth: number): unknown {
 
 // A flexContainer specialisation: its root is not in the table, its standard attributes are.
 const customShape: Shape = rootNames.container?.[1]?.() ?? {};
+
+/** True for the root of a specialisation: at the top of a body, or as a list among the children of a resource. */
+function isCustomRoot(shape: Shape, name: string, value: unknown): boolean {
+  return shape === rootNames || (shape === customShape && name.includes(':') && Array.isArray(value));
+}
 
 function plainDeep(value: unknown, depth: number): unknown {
   if (depth > bodyDepthMax) throw new EncodeError(`nesting deeper than ${bodyDepthMax}`);
