@@ -2,6 +2,7 @@
 // that was reported stored, brings back nothing durably acknowledged, gives no name twice, and keeps the counters equal
 // (B1, B2, B3, B5, B6); that a damaged frame costs that frame (B4); and that these checks find four defective buffers.
 import t from 'tap';
+import { bytes } from '../../src/base/units.ts';
 import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
 import { SimulatedFilesystem } from '../../src/testbed/simulated-filesystem.ts';
 import type { FileOperation } from '../../src/testbed/simulated-filesystem.ts';
@@ -119,12 +120,11 @@ t.test('one power cut, and a second one after it', async (t) => {
 t.test('every combination of surviving sectors of one batch', async (t) => {
   const disk = new SimulatedFilesystem();
   const witness = new Witness();
-  const world = await World.open(disk, witness);
+  const limits = { segmentBytesMax: bytes(8000) };
+  const world = await World.open(disk, witness, { limits });
   await world.append(streamA, 100);
   disk.onOperation = ({ kind }) => (kind === 'datasync' ? { kind: 'crash' } : undefined);
-  void world.append(streamA, 700);
-  void world.append(streamA, 900);
-  void world.append(streamA, 300);
+  for (const size of [700, 900, 300, 1200, 40]) void world.append(streamA, size);
   await disk.crashed;
   let states = 0;
   const isAll = await everyChoice(20_000, async (choose) => {
