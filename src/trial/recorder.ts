@@ -165,6 +165,7 @@ export class FlightRecorder {
       room -= line.length;
       count += 1;
     }
+    assert(count > 0, `a line of ${first} bytes waits for a file of ${fileBytesMax} bytes`);
     const lines = this.#pending.splice(0, count);
     this.#pendingBytes -= lines.reduce((sum, line) => sum + line.length, 0);
     return lines;
