@@ -5,6 +5,9 @@
  * The calls go to the C library through koffi, because Node has none for it. One extra descriptor (the keeper) holds the
  * far side open: without it the near side reads EIO whenever nobody else has the device open. The line discipline is
  * made raw, so that nothing is echoed or rewritten.
+ *
+ * Node's own terminal streams write to this end with blocking calls, which would stop the whole process as soon as the far side does not
+ * read. So the stream only reads; octets are written without blocking and what the kernel does not take waits here.
  */
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
@@ -29,6 +32,8 @@ export interface PseudoTerminal {
 
 /** Octets waiting for a far side that does not read, on top of the few KiB that the kernel holds. */
 const waitingBytesMax = 65_536;
+/** Pause before octets that the kernel did not take are offered again. */
+const retryMs = 2;
 const termiosBytes = 128;
 const pathBytes = 256;
 const libcNames: readonly string[] = [
@@ -64,23 +69,29 @@ class NodePseudoTerminal implements PseudoTerminal {
   readonly path: string;
   readonly #device: string;
   readonly #link: string | undefined;
+  readonly #masterFd: number;
   readonly #keeperFd: number;
   readonly #stream: ReadStream;
+  #waiting: Uint8Array[] = [];
+  #waitingBytes = 0;
+  #retry: NodeJS.Timeout | undefined;
   #ended: Promise<void> | undefined;
 
   constructor(masterFd: number, keeperFd: number, device: string, link: string | undefined) {
     this.path = link ?? device;
     this.#device = device;
     this.#link = link;
+    this.#masterFd = masterFd;
     this.#keeperFd = keeperFd;
     this.#stream = new ReadStream(masterFd);
     this.#stream.on('error', () => undefined); // reported by `close`, and the owner learns nothing it could act on
   }
 
   write(data: Uint8Array): boolean {
-    if (this.#ended !== undefined || this.#stream.writableLength + data.length > waitingBytesMax)
-      return false;
-    this.#stream.write(data);
+    if (this.#ended !== undefined || this.#waitingBytes + data.length > waitingBytesMax) return false;
+    this.#waiting.push(Uint8Array.from(data));
+    this.#waitingBytes += data.length;
+    if (this.#retry === undefined) this.#flush();
     return true;
   }
 
@@ -94,13 +105,39 @@ class NodePseudoTerminal implements PseudoTerminal {
     return this.#ended;
   }
 
+  #flush(): void {
+    this.#retry = undefined;
+    for (let data = this.#waiting[0]; data !== undefined; data = this.#waiting[0]) {
+      const written = writeSome(this.#masterFd, data);
+      this.#waitingBytes -= written;
+      if (written === data.length) {
+        this.#waiting.shift();
+        continue;
+      }
+      this.#waiting[0] = data.subarray(written);
+      this.#retry = setTimeout(() => this.#flush(), retryMs);
+      return;
+    }
+  }
+
   async #end(): Promise<void> {
+    clearTimeout(this.#retry);
+    this.#waiting = [];
     // The link goes first: whoever reopens at once must not reach the dying device.
     if (this.#link !== undefined) await removeLink(this.#device, this.#link);
     const closed = new Promise<void>((resolve) => this.#stream.once('close', () => resolve()));
     this.#stream.destroy();
     await closed;
     fs.closeSync(this.#keeperFd);
+  }
+}
+
+/** Octets that are off our hands now: none when the kernel's buffer is full, all when the far side has gone, as on a wire. */
+function writeSome(fd: number, data: Uint8Array): number {
+  try {
+    return fs.writeSync(fd, data);
+  } catch (cause) {
+    return errnoCode(cause) === 'EAGAIN' ? 0 : data.length;
   }
 }
 
@@ -182,7 +219,7 @@ function declareCalls(library: Library): Libc {
   };
   return {
     openMaster() {
-      const fd = posixOpenpt(fs.constants.O_RDWR | fs.constants.O_NOCTTY);
+      const fd = posixOpenpt(fs.constants.O_RDWR | fs.constants.O_NOCTTY | fs.constants.O_NONBLOCK);
       if (typeof fd === 'number' && fd >= 0) return fd;
       throw new IoError(
         'cannot open a pseudo terminal: posix_openpt failed; is /dev/ptmx there, is a terminal left?',
