@@ -1,5 +1,6 @@
 import { CancelledError } from '../../base/errors.ts';
 import { printable } from '../../base/text.ts';
+import { openParentChannel } from '../../host/child-process.ts';
 import { defaultFlightBounds, openFlightRecorder } from '../../trial/recorder.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { loadConfig } from '../load-config.ts';
@@ -15,8 +16,12 @@ export const command: Command = {
   summary: 'run the gateway',
   usage: ['run --config FILE'],
   options: {
-    config: { type: 'text', argument: 'FILE', summary: 'configuration, default baton.yaml' },
-    json: { type: 'flag', summary: 'log one JSON object a line' },
+    'config': { type: 'text', argument: 'FILE', summary: 'configuration, default baton.yaml' },
+    'json': { type: 'flag', summary: 'log one JSON object a line' },
+    'end-with-input': {
+      type: 'flag',
+      summary: 'end when standard input ends, as with the program that started it',
+    },
   },
   details:
     'Ends in order on SIGINT or SIGTERM. A gateway that was killed takes up where it was: a handover that had not claimed\n' +
@@ -35,6 +40,12 @@ async function runGateway(context: CommandContext): Promise<number> {
   const stop = new AbortController();
   const onSignal = (): void => stop.abort(new CancelledError('ended by a signal'));
   context.signal.addEventListener('abort', onSignal, { once: true });
+  if (options.flag('end-with-input')) {
+    openParentChannel({
+      onLine: () => undefined,
+      onEnd: () => stop.abort(new CancelledError('standard input ended')),
+    });
+  }
   try {
     const recorder = await openFlightRecorder({
       ...defaultFlightBounds,
@@ -61,7 +72,7 @@ async function runGateway(context: CommandContext): Promise<number> {
       stop: () => stop.abort(new CancelledError('ended over the control socket')),
     });
     try {
-      if (!context.signal.aborted) await gateway.run(stop.signal);
+      if (!stop.signal.aborted) await gateway.run(stop.signal);
     } finally {
       await recorder.close();
     }

@@ -1,0 +1,98 @@
+import { CancelledError, errorText } from '../../base/errors.ts';
+import { millis } from '../../base/units.ts';
+import type { GatewayEvent, GatewayStatus } from '../../gateway/status.ts';
+import type { DemoSummary } from '../../gateway/view/summary.ts';
+import { sleep } from '../../host/clock.ts';
+import type { Host } from '../../host/host.ts';
+import type { LocalSockets } from '../../host/local-socket.ts';
+import { TrialWorld } from './trial-world.ts';
+import { judgeDrive } from './verdict.ts';
+import type { ObservedHandover } from './verdict.ts';
+
+/** What to drive. */
+export interface DriveOptions {
+  readonly host: Host;
+  readonly localSockets: LocalSockets;
+  readonly drive: string;
+  readonly seconds: number;
+  readonly seed: number;
+  readonly rttMs: number;
+  /** States of the transaction at which the gateway is killed: one in each handover, in this order. */
+  readonly killAt: readonly string[];
+  readonly signal: AbortSignal;
+  readonly onEvent: (event: GatewayEvent) => void;
+  readonly onStatus: (status: GatewayStatus) => void;
+  readonly onNotice: (text: string) => void;
+}
+
+/** Streams of the sensor of a drive, with their periods in milliseconds. */
+export const driveStreams: Readonly<Record<string, number>> = { temperature: 250, vibration: 200 };
+
+const attachMs = millis(20_000);
+const drainMs = millis(20_000);
+const darkMs = millis(150);
+
+/** One drive from start to verdict. Ends early, with a verdict over what was driven, when the signal aborts. */
+export async function runDrive(options: DriveOptions): Promise<DemoSummary> {
+  const { host, drive, seconds, seed, rttMs, signal } = options;
+  const { clock } = host;
+  const handovers: ObservedHandover[] = [];
+  const killAt = [...options.killAt];
+  const failures: string[] = [];
+  let status: GatewayStatus | undefined;
+  let epochOfKill = 0;
+  let kill: Promise<void> = Promise.resolve();
+  const world = await TrialWorld.open({
+    ...options,
+    streams: driveStreams,
+    onStatus: (newest) => {
+      status = newest;
+      options.onStatus(newest);
+    },
+    onEvent: (event) => {
+      options.onEvent(event);
+      if (event.kind === 'handoverEnded') handovers.push({ event, endedMs: clock.monotonicMs() });
+      const isDue = event.kind === 'phase' && event.state === killAt[0] && event.epoch !== epochOfKill;
+      if (!isDue || event.source === undefined) return;
+      epochOfKill = event.epoch;
+      killAt.shift();
+      kill = kill.then(async () => {
+        await world.killGateway();
+        options.onNotice(`the gateway was killed while ${event.state} and is started again`);
+        await sleep(clock, darkMs);
+        await world.startGateway();
+      });
+    },
+  });
+  try {
+    await world.go();
+    await world.startGateway();
+    await world.waitForStatus('first attachment', ({ serving }) => serving !== undefined, attachMs);
+    await sleep(clock, millis(seconds * 1000), signal).catch((error: unknown) => {
+      if (!(error instanceof CancelledError)) throw error;
+    });
+    await kill;
+    await world.drain(drainMs);
+    if (world.gatewayFailure !== undefined) failures.push(world.gatewayFailure);
+    status = (await world.control('status')) as GatewayStatus;
+    const evidence = await world.collect();
+    return judgeDrive({
+      drive,
+      seed,
+      seconds,
+      rttMs,
+      device: status.device,
+      streams: driveStreams,
+      handovers,
+      evidence,
+      status,
+      failures,
+    });
+  } catch (error) {
+    if (world.gatewayFailure === undefined) throw error;
+    throw new CancelledError(`${world.gatewayFailure}; ${errorText(error)}`, { cause: error });
+  } finally {
+    await kill.catch(() => undefined);
+    await world.stop();
+  }
+}

@@ -1,0 +1,423 @@
+/**
+ * The world of a trial on one machine: CSEs behind relays, a modem and a sensor on pseudo terminals, each a process of its
+ * own, and between them the real gateway as its users run it. Nothing here needs root, hardware or a service.
+ */
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { DeadlineError, IoError, errorText } from '../../base/errors.ts';
+import { millis } from '../../base/units.ts';
+import type { Millis } from '../../base/units.ts';
+import { ControlClient } from '../../gateway/control-client.ts';
+import { LinkAccess } from '../../gateway/link-access.ts';
+import type { GatewayEvent, GatewayStatus } from '../../gateway/status.ts';
+import { parseEvent } from '../../gateway/status-schema.ts';
+import { homeAeOf, provisionHomeAe } from '../../handover/home-ae.ts';
+import { targetLabel } from '../../handover/candidate-discovery.ts';
+import { startModule } from '../../host/child-process.ts';
+import type { ModuleProcess } from '../../host/child-process.ts';
+import { sleep } from '../../host/clock.ts';
+import type { Host } from '../../host/host.ts';
+import type { LocalSockets } from '../../host/local-socket.ts';
+import { createTemporaryDirectory } from '../../host/temporary-directory.ts';
+import type { TemporaryDirectory } from '../../host/temporary-directory.ts';
+import { ResourceType, ResponseStatusCode } from '../../onem2m/enums.ts';
+import { findDrive } from '../radio-field/drives.ts';
+import type { FakeStreamReport } from '../sensor/fake-sensor.ts';
+import { inCseNames } from './cse-host-process.ts';
+import type { HeldResource } from './cse-host-process.ts';
+import { LineReplies } from './line-replies.ts';
+
+/** What world to build. */
+export interface TrialWorldOptions {
+  readonly host: Host;
+  readonly localSockets: LocalSockets;
+  readonly drive: string;
+  readonly seconds: number;
+  readonly seed: number;
+  readonly rttMs: number;
+  /** Streams of the sensor with their period. */
+  readonly streams: Readonly<Record<string, number>>;
+  /** Keys of the gateway's configuration that differ from its defaults. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  readonly onEvent?: (event: GatewayEvent) => void;
+  readonly onStatus?: (status: GatewayStatus) => void;
+  /** What a process of the world says on its standard error. */
+  readonly onNotice?: (text: string) => void;
+}
+
+/** What a sensor made and what the CSEs hold, on the clock of this process. */
+export interface TrialEvidenceRaw {
+  readonly emitted: Readonly<Record<string, FakeStreamReport>>;
+  readonly held: readonly HeldResource[];
+}
+
+const device = 'gw1';
+const statusPeriodMs = millis(250);
+const answerMs = millis(10_000);
+
+/** A running world; `stop` ends every process of it and removes its files. */
+export class TrialWorld {
+  readonly #options: TrialWorldOptions;
+  readonly #directory: TemporaryDirectory;
+  readonly #sensor = new LineReplies();
+  readonly #modem = new LineReplies();
+  readonly #cses = new LineReplies();
+  #gateway: ModuleProcess | undefined;
+  #expectedExit = false;
+  #watching = new AbortController();
+  #gatewayFailure: string | undefined;
+
+  private constructor(options: TrialWorldOptions, directory: TemporaryDirectory) {
+    this.#options = options;
+    this.#directory = directory;
+  }
+
+  /** Starts everything but the gateway. Throws a `BatonError` naming the part that could not be started. */
+  static async open(options: TrialWorldOptions): Promise<TrialWorld> {
+    const directory = await createTemporaryDirectory('baton-');
+    const world = new TrialWorld(options, directory);
+    try {
+      await world.#open();
+      return world;
+    } catch (error) {
+      await world.stop();
+      throw error;
+    }
+  }
+
+  get configPath(): string {
+    return join(this.#directory.path, 'baton.yaml');
+  }
+
+  get dataDirectory(): string {
+    return join(this.#directory.path, 'data');
+  }
+
+  /** Why the gateway ended although nobody asked it to; undefined while all is well. */
+  get gatewayFailure(): string | undefined {
+    return this.#gatewayFailure;
+  }
+
+  /** Starts the gateway as a process of its own. */
+  async startGateway(): Promise<void> {
+    this.#expectedExit = false;
+    const errors: string[] = [];
+    const gateway = await startModule({
+      module: new URL('../../gateway/bin.js', import.meta.url),
+      args: ['run', '--config', this.configPath, '--json', '--end-with-input'],
+      onLine: (line) => this.#takeEvent(line),
+      onErrorLine: (line) => {
+        errors.push(line);
+        this.#options.onNotice?.(`gateway: ${line}`);
+      },
+      onExit: ({ code, signal }) => {
+        if (this.#expectedExit || this.#gateway !== gateway) return;
+        this.#gatewayFailure = `the gateway ended by itself (${signal ?? `exit code ${code}`}): ${errors.slice(-3).join(' ')}`;
+      },
+    });
+    this.#gateway = gateway;
+    this.#watching = new AbortController();
+    void this.#watch(this.#watching.signal);
+  }
+
+  /** Cuts the gateway off as a power cut does. */
+  async killGateway(): Promise<void> {
+    this.#expectedExit = true;
+    this.#watching.abort();
+    this.#gateway?.kill('SIGKILL');
+    await this.#gateway?.exited;
+  }
+
+  /** Ends the gateway in order. */
+  async stopGateway(): Promise<void> {
+    this.#expectedExit = true;
+    this.#watching.abort();
+    this.#gateway?.endInput();
+    await this.#gateway?.exited;
+    this.#gateway = undefined;
+  }
+
+  /** One request over the control socket of the gateway, retried while it is starting. */
+  async control(
+    method: 'status' | 'handover',
+    params: Readonly<Record<string, unknown>> = {},
+  ): Promise<unknown> {
+    const { host } = this.#options;
+    const endMs = host.clock.monotonicMs() + answerMs;
+    for (;;) {
+      try {
+        const client = await ControlClient.open(
+          { clock: host.clock, localSockets: this.#options.localSockets },
+          this.dataDirectory,
+        );
+        try {
+          return await client.request(method, params);
+        } finally {
+          client.close();
+        }
+      } catch (error) {
+        if (host.clock.monotonicMs() > endMs) throw error;
+        await sleep(host.clock, millis(100));
+      }
+    }
+  }
+
+  /** Waits until the status of the gateway satisfies `condition`; throws `DeadlineError` naming `what`. */
+  async waitForStatus(
+    what: string,
+    condition: (status: GatewayStatus) => boolean,
+    deadlineMs: Millis,
+  ): Promise<GatewayStatus> {
+    const { clock } = this.#options.host;
+    const endMs = clock.monotonicMs() + deadlineMs;
+    for (;;) {
+      const status = (await this.control('status')) as GatewayStatus;
+      if (condition(status)) return status;
+      if (clock.monotonicMs() > endMs) {
+        throw new DeadlineError(
+          `${what}: not within ${deadlineMs} ms; the gateway is ${JSON.stringify(status.handover ?? status.serving ?? 'detached')}, alarms: ${status.alarms.map(({ text }) => text).join('; ') || 'none'}`,
+        );
+      }
+      await sleep(clock, millis(50));
+    }
+  }
+
+  /** Orders to the processes around the gateway. */
+  tellModem(cmd: string): void {
+    this.#modem.send({ cmd });
+  }
+
+  tellCses(order: Readonly<Record<string, unknown>>): void {
+    this.#cses.send(order);
+  }
+
+  /** The drive begins: its radio field and coverage count from now. */
+  async go(): Promise<void> {
+    await this.#startModem();
+    this.#cses.send({ cmd: 'go' });
+  }
+
+  /** Ends the sensor's readings and waits until all of them are stored and delivered, at most `deadlineMs`. */
+  async drain(deadlineMs: Millis): Promise<void> {
+    this.#sensor.send({ cmd: 'finish' });
+    await this.#sensor.next('finished', this.#options.host.clock, answerMs);
+    const { clock } = this.#options.host;
+    const endMs = clock.monotonicMs() + deadlineMs;
+    for (;;) {
+      const emitted = await this.#emitted();
+      const waiting = Object.values(emitted).reduce((sum, { pending }) => sum + pending, 0);
+      const status = (await this.control('status')) as GatewayStatus;
+      if (waiting === 0 && status.buffer.pending === 0 && status.handover === undefined) return;
+      if (clock.monotonicMs() > endMs) return;
+      await sleep(clock, millis(100));
+    }
+  }
+
+  /** Everything that the sensor made and the CSEs hold. */
+  async collect(): Promise<TrialEvidenceRaw> {
+    const emitted = await this.#emitted();
+    const { clock } = this.#options.host;
+    const askedMs = clock.monotonicMs();
+    this.#cses.send({ cmd: 'held' });
+    const end = await this.#cses.next('heldEnd', clock, answerMs);
+    const nowMs = typeof end.nowMs === 'number' ? end.nowMs : 0;
+    const offsetMs = nowMs - (askedMs + clock.monotonicMs()) / 2;
+    const held = this.#cses
+      .takeAll('held')
+      .flatMap((line) => line.held as HeldResource[])
+      .map((resource) => ({ ...resource, arrivalMs: resource.arrivalMs - offsetMs }));
+    return { emitted, held };
+  }
+
+  async stop(): Promise<void> {
+    await this.stopGateway();
+    await Promise.all([this.#sensor, this.#modem, this.#cses].map((process) => process.end()));
+    await this.#directory.remove();
+  }
+
+  async #open(): Promise<void> {
+    const { seed, seconds, drive, rttMs, streams, host } = this.#options;
+    const areas = [...new Set(findDrive(drive).cells.map(({ area }) => area))];
+    const gatewayPort = await this.#freePort();
+    const notice = (name: string) => (line: string) => this.#options.onNotice?.(`${name}: ${line}`);
+    const number = (name: string, value: number): string[] => [`--${name}`, String(value)];
+    await Promise.all([
+      this.#cses.start({
+        module: new URL('./cse-host-process.js', import.meta.url),
+        args: [
+          ...areas.flatMap((area) => ['--mn', area]),
+          ...number('rtt-ms', rttMs),
+          ...number('seed', seed),
+          ...['--drive', drive],
+          ...number('seconds', seconds),
+          ...number('gateway-port', gatewayPort),
+        ],
+        onErrorLine: notice('CSEs'),
+      }),
+      this.#sensor.start({
+        module: new URL('../sensor/fake-sensor-process.js', import.meta.url),
+        args: [
+          ...Object.entries(streams).flatMap(([name, periodMs]) => ['--stream', `${name}:${periodMs}`]),
+          ...number('seed', seed),
+          ...['--link', this.#sensorPath],
+        ],
+        onErrorLine: notice('sensor'),
+      }),
+    ]);
+    const { ready } = (await this.#cses.next('ready', host.clock, answerMs)) as unknown as Ready;
+    await this.#sensor.next('path', host.clock, answerMs);
+    const file = await host.filesystem.open(this.configPath, { create: true });
+    await file.write(Buffer.from(stringify(this.#config(ready, gatewayPort))), 0);
+    await file.close();
+    await this.#provision(ready);
+  }
+
+  get #sensorPath(): string {
+    return join(this.#directory.path, 'sensor.tty');
+  }
+
+  get #modemPath(): string {
+    return join(this.#directory.path, 'modem.tty');
+  }
+
+  async #startModem(): Promise<void> {
+    const { drive, seed, seconds, host } = this.#options;
+    await this.#modem.start({
+      module: new URL('../modem/fake-modem-process.js', import.meta.url),
+      args: [
+        '--drive',
+        drive,
+        '--seed',
+        String(seed),
+        '--seconds',
+        String(seconds),
+        '--link',
+        this.#modemPath,
+      ],
+      onErrorLine: (line) => this.#options.onNotice?.(`modem: ${line}`),
+    });
+    await this.#modem.next('path', host.clock, answerMs);
+  }
+
+  #config(ready: Ready['ready'], port: number): Record<string, unknown> {
+    return {
+      device,
+      dataDirectory: 'data',
+      inCse: {
+        pointOfAccess: ready.in,
+        cseId: inCseNames.cseId,
+        cseBaseName: inCseNames.cseBaseName,
+      },
+      links: [
+        {
+          name: 'lte0',
+          localAddress: '127.0.0.1',
+          port,
+          advertise: ready.notify,
+          modem: { path: this.#modemPath, periodMs: 500 },
+        },
+      ],
+      sensors: [
+        {
+          name: 'weather',
+          serialLine: { path: this.#sensorPath, format: 'json', acknowledge: true },
+          streams: Object.keys(this.#options.streams).map((name) => ({ name, class: 'A' })),
+        },
+      ],
+      ...this.#options.config,
+    };
+  }
+
+  /** What an operator does once: the home AE, and the targets with what they cover. */
+  async #provision(ready: Ready['ready']): Promise<void> {
+    const { host, drive } = this.#options;
+    const deadlineMs = millis(5000);
+    const access = await LinkAccess.open(
+      host,
+      { name: 'operator', localAddress: '127.0.0.1' },
+      deadlineMs,
+      ({ requestIdentifier }) =>
+        Promise.resolve({ responseStatusCode: ResponseStatusCode.operationNotAllowed, requestIdentifier }),
+    );
+    try {
+      const home = homeAeOf(device, inCseNames.cseBaseName);
+      const provisioned = await provisionHomeAe(
+        access.cseClient(ready.in, home.aeId),
+        home,
+        inCseNames.cseBaseName,
+        {
+          operators: [inCseNames.operator],
+          gatewayAeId: `S${device}`,
+        },
+      );
+      if (!provisioned.ok) throw new IoError(`the home AE cannot be made: ${provisioned.error.message}`);
+      const operator = access.cseClient(ready.in, inCseNames.operator);
+      for (const [area, pointOfAccess] of Object.entries(ready.mn)) {
+        const coverage = findDrive(drive)
+          .cells.filter((cell) => cell.area === area)
+          .map(({ arfcn, pci }) => ({ arfcn, pci }));
+        const published = await operator.create(`${home.address}/targets`, ResourceType.contentInstance, {
+          contentInstance: {
+            resourceName: area,
+            labels: [targetLabel],
+            content: {
+              cseId: `/id-${area}`,
+              cseBaseName: `cse-${area}`,
+              pointsOfAccess: [pointOfAccess],
+              coverage,
+            },
+          },
+        });
+        if (!published.ok)
+          throw new IoError(`target ${area} cannot be published: ${published.error.message}`);
+      }
+    } finally {
+      await access.close();
+    }
+  }
+
+  async #freePort(): Promise<number> {
+    const socket = await this.#options.host.network.openDatagram({ localAddress: '127.0.0.1' });
+    await socket.close();
+    return socket.local.port;
+  }
+
+  async #emitted(): Promise<Readonly<Record<string, FakeStreamReport>>> {
+    this.#sensor.send({ cmd: 'report' });
+    const report = await this.#sensor.next('emitted', this.#options.host.clock, answerMs);
+    return report.emitted as Record<string, FakeStreamReport>;
+  }
+
+  #takeEvent(line: string): void {
+    try {
+      this.#options.onEvent?.(parseEvent(JSON.parse(line)));
+    } catch (error) {
+      this.#options.onNotice?.(`gateway event not understood: ${errorText(error)}`);
+    }
+  }
+
+  /** Keeps asking a running gateway for its status. */
+  async #watch(signal: AbortSignal): Promise<void> {
+    const { host, localSockets, onStatus } = this.#options;
+    if (onStatus === undefined) return;
+    while (!signal.aborted) {
+      try {
+        const client = await ControlClient.open({ clock: host.clock, localSockets }, this.dataDirectory);
+        await client
+          .subscribe({ onStatus, onEvent: () => undefined }, { periodMs: statusPeriodMs, signal })
+          .finally(() => client.close());
+      } catch {
+        // Not there yet, or just killed; whether that was meant is seen by its exit.
+      }
+      await sleep(host.clock, millis(100), signal).catch(() => undefined);
+    }
+  }
+}
+
+interface Ready {
+  readonly ready: {
+    readonly in: string;
+    readonly mn: Readonly<Record<string, string>>;
+    readonly notify: string;
+  };
+}
