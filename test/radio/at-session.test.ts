@@ -162,11 +162,9 @@ await t.test('a late reply is not taken for the next one', async (t) => {
       probing.clock.schedule(millis(1026), () => probing.device.write(Buffer.from('+SLOW: 1\r\nOK\r\n')));
       return '';
     }
-    if (text === 'AT') {
-      probing.clock.schedule(millis(10), () => probing.device.write(Buffer.from('OK\r\n')));
-      return '';
-    }
-    return text === 'AT+CSQ' ? '\r\n+CSQ: 7,99\r\nOK\r\n' : undefined;
+    const reply = text === 'AT' ? 'OK\r\n' : '\r\n+CSQ: 7,99\r\nOK\r\n';
+    probing.clock.schedule(millis(10), () => probing.device.write(Buffer.from(reply)));
+    return '';
   };
   const early = probing.session.run(ask('AT+SLOW'));
   const after = probing.session.run(ask('AT+CSQ'));
@@ -186,7 +184,9 @@ await t.test('a stray OK brings the session back into step', async (t) => {
 
 await t.test('withdrawn, closed, silent, overflowing', async (t) => {
   const bench = await openBench({ replyLinesMax: 50 });
-  bench.script = (text) => (text === 'AT+MANY' ? `${'+MANY: 1\r\n'.repeat(500)}OK\r\n` : undefined);
+  bench.script = (text) => (text === 'AT+MANY' ? `${'+MANY: 1\r\n'.repeat(500)}OK\r\n` : longReply(text));
+  const longReply = (text: string): string | undefined =>
+    text === 'AT+LONG' ? `${`+LONG: ${'x'.repeat(1000)}\r\n`.repeat(40)}OK\r\n` : undefined;
   const controller = new AbortController();
   const running = bench.session.run(ask('AT+HANGS'), controller.signal);
   const waiting = bench.session.run(ask('AT+NEVER'), controller.signal);
@@ -196,6 +196,7 @@ await t.test('withdrawn, closed, silent, overflowing', async (t) => {
   t.equal(bench.sent.includes('AT+NEVER'), false);
   t.equal((await bench.session.run(ask('AT+X'), controller.signal)).kind, 'cancelled');
   t.equal((await bench.run(bench.session.run(ask('AT+MANY')))).kind, 'overflow');
+  t.equal((await bench.run(bench.session.run(ask('AT+LONG')))).kind, 'overflow');
 
   const lost = [bench.session.run(ask('AT+HANGS')), bench.session.run(ask('AT+NEVER'))];
   await bench.clock.advance(300);

@@ -193,6 +193,12 @@ const servingRows: readonly Row[] = [
     ['nr* 515-66/114000/100072000/538@620640:78 -109 -12 14 .'],
   ],
   [
+    'constructed: 18 columns in the order of NR, with a 36-bit cell',
+    'none',
+    q('"NOCONN","LTE","FDD",460,11,24211A484,649,242000,1650,1,5,5,-85,-9,-61,15,-'),
+    [],
+  ],
+  [
     'constructed: 255, -32768 and -3276 for "not known"',
     'none',
     q('"LIMSRV","LTE","FDD",460,11,6935932,30,1825,3,4,4,6934,-32768,-3276,255,-3276,0'),
