@@ -66,8 +66,7 @@ export class ControlClient {
       return new ControlClient(host.clock, connection);
     } catch (error) {
       if (!(error instanceof LocalSocketError)) throw error;
-      if (error.errno !== 'ENOENT' && error.errno !== 'ECONNREFUSED' && error.errno !== 'ENOTDIR')
-        throw error;
+      if (!['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'ENOTDIR'].includes(error.errno ?? '')) throw error;
       throw new IoError(
         `no gateway runs on ${directory}; start one with "baton run --config FILE", or name another directory by --data DIR`,
         { cause: error },

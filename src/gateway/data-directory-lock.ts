@@ -137,6 +137,9 @@ function busy(directory: string, answer: Answer | 'silent'): BusyError {
   );
 }
 
+/** Nobody listens: no socket, a stale one, or one that is being closed while it is connected to. */
+const goneCodes: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOENT', 'ENOTSOCK', 'ECONNRESET', 'EPIPE']);
+
 interface Answer {
   readonly pid: number;
   readonly owner: boolean;
@@ -150,8 +153,7 @@ async function ask(host: LockHost, path: string): Promise<Answer | 'dead' | 'sil
     connection = await host.localSockets.connect(path);
   } catch (error) {
     if (!(error instanceof LocalSocketError)) throw error;
-    if (error.errno === 'ECONNREFUSED' || error.errno === 'ENOENT' || error.errno === 'ENOTSOCK')
-      return 'dead';
+    if (error.errno !== undefined && goneCodes.has(error.errno)) return 'dead';
     if (error.errno === 'EAGAIN') return 'silent';
     throw error;
   }

@@ -103,9 +103,9 @@ export class NodeLocalSockets implements LocalSockets {
     };
   }
 
-  connect(path: string): Promise<LineConnection> {
+  async connect(path: string): Promise<LineConnection> {
     checkPath(path);
-    return new Promise((resolve, reject) => {
+    return await new Promise((resolve, reject) => {
       const socket = net.connect({ path });
       const onError = (cause: Error): void => reject(new LocalSocketError('connect to', path, cause));
       socket.once('error', onError);

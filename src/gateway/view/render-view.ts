@@ -10,6 +10,8 @@ import type { ViewModel } from './view-model.ts';
 /** Phases of a handover that goes well, in their order. */
 const phaseOrder = ['preparing', 'prepared', 'claiming', 'switching', 'catchingUp', 'releasing'];
 
+const graphHeightMax = 4;
+
 /** The view as text: at most `rows` lines of at most `columns` columns, joined by line feeds. */
 export function renderView(
   model: ViewModel,
@@ -27,9 +29,18 @@ export function layoutView(model: ViewModel, size: TerminalSize): Line[] {
   const rows = Math.max(1, Math.floor(size.rows) || 1);
   const footer: Line = [span(` ${safe(model.hint, columns)}`, 'dim')];
   if (rows < 3) return [titleLine(model, columns), footer].slice(0, rows);
-  const body = fit(sections(model, columns, rows), rows - 2);
+  const body = fit(tallest(model, columns, rows - 2), rows - 2);
   const blank = Array.from({ length: Math.max(0, rows - 2 - body.length) }, (): Line => []);
   return [titleLine(model, columns), ...body, ...blank, footer];
+}
+
+/** The sections with graphs as high as the screen has room for. */
+function tallest(model: ViewModel, columns: number, rows: number): Section[] {
+  for (let height = graphHeightMax; height > 1; height--) {
+    const given = sections(model, columns, height);
+    if (given.reduce((sum, { lines }) => sum + lines.length, 0) <= rows) return given;
+  }
+  return sections(model, columns, 1);
 }
 
 interface Section {
@@ -57,13 +68,13 @@ function fit(given: readonly Section[], rows: number): Line[] {
   return given.flatMap(({ lines }, index) => lines.slice(0, counts[index] ?? 0));
 }
 
-function sections(model: ViewModel, columns: number, rows: number): Section[] {
+function sections(model: ViewModel, columns: number, graphHeight: number): Section[] {
   const { status } = model;
   if (status === undefined) {
     return [{ lines: [[], [span('  waiting for the gateway …', 'dim')]], min: 2, rank: 9 }];
   }
   const links = status.links.slice(0, 8).flatMap((link) => linkLines(link));
-  const levels = levelLines(model, status, columns, rows >= 34 ? 2 : 1);
+  const levels = levelLines(model, status, columns, graphHeight);
   const ended = endedLines(model);
   const alarms = status.alarms
     .slice(0, 4)
@@ -252,14 +263,14 @@ function bufferLines(model: ViewModel, status: GatewayStatus, columns: number): 
   const width = Math.max(0, columns - widthOf(rateText) - 2);
   const max = Math.max(1, ...model.rates.slice(-width));
   const [graph = ''] = sparkline(model.rates, { min: 0, max }, { width, height: 1 });
-  const oldest = buffer.oldestAgeMs === undefined ? '' : `, oldest ${durationText(buffer.oldestAgeMs)}`;
+  const oldest = buffer.oldestAgeMs === undefined ? '' : ` (${durationText(buffer.oldestAgeMs)})`;
   return [
     [
       span(`  stored ${shortNumber(buffer.stored)}`),
       span(`  delivered ${shortNumber(buffer.delivered)}`, 'good'),
-      span(`  pending ${shortNumber(buffer.pending)}`, buffer.pending > 100 ? 'warn' : undefined),
+      span(`  pending ${shortNumber(buffer.pending)}${oldest}`, buffer.pending > 100 ? 'warn' : undefined),
       ...lossSpans(buffer),
-      span(`  ${bytesText(buffer.bytes)}${oldest}`, 'dim'),
+      span(`  ${bytesText(buffer.bytes)}`, 'dim'),
     ],
     [span(rateText), span(graph, 'good')],
   ];
@@ -280,7 +291,7 @@ function sourceLines(status: GatewayStatus): Line[] {
       .map(([reason, count]) => `${safe(reason, 20)} ${shortNumber(count)}`);
     const isWell = sensor.reason === undefined;
     return [
-      span(`  sensor ${pad(safe(sensor.name, 14), 14)} `),
+      span(`  sensor ${pad(safe(sensor.name, 12), 12)} `),
       span(pad(safe(sensor.state, 10), 10), isWell ? 'good' : 'warn'),
       span(isWell ? '' : ` ${safe(sensor.reason ?? '', 50)}`, 'warn'),
       span(reasons.length === 0 ? '' : ` rejected: ${reasons.join(', ')}`, 'warn'),
@@ -289,12 +300,12 @@ function sourceLines(status: GatewayStatus): Line[] {
   const streams = status.streams
     .slice(0, 16)
     .map((stream): Line => [
-      span(`  stream ${pad(safe(stream.name, 14), 14)} `),
+      span(`  stream ${pad(safe(stream.name, 12), 12)} `),
       span(
-        `stored ${padLeft(shortNumber(stream.stored), 8)}  delivered ${padLeft(shortNumber(stream.delivered), 8)}`,
+        `stored ${padLeft(shortNumber(stream.stored), 7)}  delivered ${padLeft(shortNumber(stream.delivered), 7)}`,
       ),
       span(
-        `  pending ${padLeft(shortNumber(stream.pending), 5)}  ${padLeft(shortNumber(stream.ratePerS), 6)}/s`,
+        `  pending ${padLeft(shortNumber(stream.pending), 4)} ${padLeft(shortNumber(stream.ratePerS), 5)}/s`,
         'dim',
       ),
     ]);
@@ -349,7 +360,7 @@ export function renderStatus(
   const model = updateView(createViewModel(''), { kind: 'status', status });
   const lines = [
     titleLine(model, columns),
-    ...sections(model, columns, 24).flatMap((section) => section.lines),
+    ...sections(model, columns, 1).flatMap((section) => section.lines),
   ];
   return lines.map((line) => `${encodeLine(line, columns, appearance)}\n`).join('');
 }
