@@ -13,7 +13,7 @@ import type { Millis } from '../base/units.ts';
 import type { Clock } from '../host/clock.ts';
 import type { DeliveryError, SendOptions } from '../onem2m/binding.ts';
 import { ResponseStatusCode } from '../onem2m/enums.ts';
-import type { RequestPrimitive, ResponsePrimitive } from '../onem2m/primitives.ts';
+import type { RequestPrimitive, ResponsePrimitive, Serialisation } from '../onem2m/primitives.ts';
 import {
   decodeBody,
   decodeRequest,
@@ -79,6 +79,7 @@ export class MqttExchange {
   readonly #prefix: string;
   readonly #outstandingMax: number;
   readonly #handlingMax: number;
+  readonly #encodeAnswer: (response: ResponsePrimitive, serialisation: Serialisation) => Uint8Array;
   readonly #pending = new Map<string, Pending>();
   readonly #answered = new Map<string, Answered>();
   readonly #early: (() => void)[] = [];
@@ -102,12 +103,17 @@ export class MqttExchange {
     prefix?: string;
     outstandingMax?: number;
     handlingMax?: number;
+    /** Writes answers; a double may write broken ones. */
+    encodeAnswer?: (response: ResponsePrimitive, serialisation: Serialisation) => Uint8Array;
   }) {
     this.#session = options.session;
     this.#clock = options.clock;
     this.#prefix = options.prefix ?? '';
     this.#outstandingMax = options.outstandingMax ?? 64;
     this.#handlingMax = options.handlingMax ?? 64;
+    this.#encodeAnswer =
+      options.encodeAnswer ??
+      ((response, serialisation) => encodeBody(encodeResponse(response), serialisation));
     this.#session.onMessage((message) => this.#receive(message));
   }
 
@@ -264,7 +270,7 @@ export class MqttExchange {
         this.#answered.delete(key);
         return;
       }
-      const payload = encodeBody(encodeResponse(response), topic.serialisation);
+      const payload = this.#encodeAnswer(response, topic.serialisation);
       const answer = { topic: buildTopic(responseTopic(topic), this.#prefix), payload };
       if (payload.length <= answeredBytesMax) entry.answer = answer;
       else this.#answered.delete(key);

@@ -25,7 +25,10 @@ import { formatPointOfAccess, parsePointOfAccess } from '../../../onem2m/address
 import type { DeliveryError, SendOptions } from '../../../onem2m/binding.ts';
 import { Operation, ResourceType, ResponseStatusCode } from '../../../onem2m/enums.ts';
 import type { RequestPrimitive, ResponsePrimitive, Serialisation } from '../../../onem2m/primitives.ts';
+import { encodeBody, encodeResponse } from '../../../onem2m/serialisation.ts';
 import type { CseRequestHandler, CseTransport } from '../cse-transport.ts';
+import { corruptionOf } from '../misbehaviour.ts';
+import { garbage } from './coap-answer.ts';
 
 /** Which CSE, and which broker it listens at. */
 export interface MqttTransportOptions {
@@ -162,7 +165,8 @@ export class MqttTransport implements CseTransport {
     const opened = await MqttSession.open({ network, clock, endpoint, clean, deadlineMs: connectMs });
     if (!opened.ok) return opened;
     const session = opened.value;
-    const exchange = new MqttExchange({ session, clock, prefix, outstandingMax: 256, handlingMax: 256 });
+    const bounds = { outstandingMax: 256, handlingMax: 256 };
+    const exchange = new MqttExchange({ session, clock, prefix, encodeAnswer, ...bounds });
     const link: Link = { session, exchange };
     if (this.#closed) {
       drop(link);
@@ -211,6 +215,20 @@ export class MqttTransport implements CseTransport {
       const { broker, prefix = '' } = this.#options;
       void this.#link(broker.host, broker.port, prefix);
     });
+  }
+}
+
+/** An answer as it is, or broken where a scripted misbehaviour wants it so. */
+function encodeAnswer(response: ResponsePrimitive, serialisation: Serialisation): Uint8Array {
+  const wire = encodeResponse(response);
+  switch (corruptionOf(response)) {
+    case undefined:
+      return encodeBody(wire, serialisation);
+    case 'garbageBody':
+      return garbage;
+    case 'missingStatusCode':
+      delete wire.rsc;
+      return encodeBody(wire, serialisation);
   }
 }
 
