@@ -1,9 +1,9 @@
 /**
- * Our own modules as child processes, speaking lines of text: the parent writes to the child's standard input and reads its
- * standard output.
+ * Our own modules as child processes, speaking lines of text: the parent writes to the child's standard input and
+ * reads its standard output.
  *
- * A child must end when its parent dies, however that happens. It therefore watches its standard input: the kernel closes it with
- * the parent, even after `kill -9`. `openParentChannel` is the child's half and reports that end.
+ * A child must end when its parent dies, however that happens. It therefore watches its standard input: the kernel
+ * closes it with the parent, even after `kill -9`. `openParentChannel` is the child's half and reports that end.
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcessByStdio } from 'node:child_process';
@@ -48,7 +48,9 @@ export interface ModuleProcess {
   kill(signal?: 'SIGTERM' | 'SIGKILL' | 'SIGINT' | 'SIGSTOP' | 'SIGCONT'): void;
 }
 
-/** Starts one of our own compiled modules in a Node process of its own. Throws `IoError` when it cannot be started. */
+/**
+ * Starts one of our own compiled modules in a Node process of its own. Throws `IoError` when it cannot be started.
+ */
 export async function startModule(options: ModuleOptions): Promise<ModuleProcess> {
   const file = typeof options.module === 'string' ? options.module : fileURLToPath(options.module);
   const child = spawn(process.execPath, ['--enable-source-maps', file, ...(options.args ?? [])], {
@@ -126,7 +128,8 @@ export function isMainModule(moduleUrl: string): boolean {
 }
 
 /**
- * Opens the child's half. `onEnd` is called once when standard input ends, which is also how a parent's death shows: finish then.
+ * Opens the child's half. `onEnd` is called once when standard input ends, which is also how a parent's death shows:
+ * finish then.
  */
 export function openParentChannel(options: {
   onLine: (line: string) => void;

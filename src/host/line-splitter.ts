@@ -1,6 +1,6 @@
 /**
- * Cuts a stream of octets into lines. CR, LF, CRLF and runs of them end a line; empty lines are not reported. A line longer than
- * the bound is dropped up to its end, so that what is held never exceeds the bound.
+ * Cuts a stream of octets into lines. CR, LF, CRLF and runs of them end a line; empty lines are not reported. A line
+ * longer than the bound is dropped up to its end, so that what is held never exceeds the bound.
  */
 export class LineSplitter {
   readonly #lengthMax: number;

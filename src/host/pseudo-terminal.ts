@@ -2,12 +2,13 @@
  * A pseudo terminal: the far end of a serial line that exists in software only. The far side opens `path` with any
  * serial library and cannot tell it from a raw device.
  *
- * The calls go to the C library through koffi, because Node has none for it. One extra descriptor (the keeper) holds the
- * far side open: without it the near side reads EIO whenever nobody else has the device open. The line discipline is
- * made raw, so that nothing is echoed or rewritten.
+ * The calls go to the C library through koffi, because Node has none for it. One extra descriptor (the keeper) holds
+ * the far side open: without it the near side reads EIO whenever nobody else has the device open. The line discipline
+ * is made raw, so that nothing is echoed or rewritten.
  *
- * Node's own terminal streams write to this end with blocking calls, which would stop the whole process as soon as the far side does not
- * read. So the stream only reads; octets are written without blocking and what the kernel does not take waits here.
+ * Node's own terminal streams write to this end with blocking calls, which would stop the whole process as soon as
+ * the far side does not read. So the stream only reads; octets are written without blocking and what the kernel does
+ * not take waits here.
  */
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
@@ -43,9 +44,9 @@ const libcNames: readonly string[] = [
 ];
 
 /**
- * Opens a pseudo terminal. `link` is a path under which it can be opened whatever its number, as `/dev/serial/by-id` does for
- * real devices; an existing link is replaced, and removed again by `hangUp`.
- * Throws `IoError` where the C library cannot be called or the system has no terminal left.
+ * Opens a pseudo terminal. `link` is a path under which it can be opened whatever its number, as `/dev/serial/by-id`
+ * does for real devices; an existing link is replaced, and removed again by `hangUp`. Throws `IoError` where the C
+ * library cannot be called or the system has no terminal left.
  */
 export async function openPseudoTerminal(options: { link?: string } = {}): Promise<PseudoTerminal> {
   const libc = await loadLibc();
@@ -132,7 +133,10 @@ class NodePseudoTerminal implements PseudoTerminal {
   }
 }
 
-/** Octets that are off our hands now: none when the kernel's buffer is full, all when the far side has gone, as on a wire. */
+/**
+ * Octets that are off our hands now: none when the kernel's buffer is full, all when the far side has gone, as on a
+ * wire.
+ */
 function writeSome(fd: number, data: Uint8Array): number {
   try {
     return fs.writeSync(fd, data);

@@ -1,7 +1,7 @@
 /**
- * Keeps a serial device in use for months: opens it, hands the open line to its owner, and opens it again after it was unplugged,
- * fell silent or spoke nonsense. The waits between attempts grow and are jittered; they start over once the device has
- * worked.
+ * Keeps a serial device in use for months: opens it, hands the open line to its owner, and opens it again after it
+ * was unplugged, fell silent or spoke nonsense. The waits between attempts grow and are jittered; they start over
+ * once the device has worked.
  */
 import { assert } from '../base/assert.ts';
 import { CancelledError, errorText } from '../base/errors.ts';
@@ -14,8 +14,8 @@ import type { Entropy } from './entropy.ts';
 import type { SerialLine, SerialLines } from './serial-line.ts';
 
 /**
- * How a device is: `opening` for the first time, `ready` and delivering, `silent` (open, but nothing usable comes), `lost`
- * (cannot be opened or went away), `stopped` by its owner.
+ * How a device is: `opening` for the first time, `ready` and delivering, `silent` (open, but nothing usable comes),
+ * `lost` (cannot be opened or went away), `stopped` by its owner.
  */
 export type DeviceState = 'opening' | 'ready' | 'silent' | 'lost' | 'stopped';
 

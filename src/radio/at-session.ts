@@ -1,14 +1,16 @@
 /**
  * One conversation with a modem over a serial line (3GPP TS 27.007, ITU-T V.250).
  *
- * Framing: CR, LF and runs of them end a line, so echo with `\r\r\n` and answers with a bare LF read alike. A reply is every line
- * between a command and its final result that belongs to it: a line with a prefix (`+CSQ:`, `^RSSI:`) belongs to the
- * command that names the prefix, anything else with a prefix is unsolicited; a line without a prefix belongs to the running command.
- * The registration prefixes (`+CEREG:` and kin) mean both; their shape tells them apart.
+ * Framing: CR, LF and runs of them end a line, so echo with `\r\r\n` and answers with a bare LF read alike. A reply
+ * is every line between a command and its final result that belongs to it: a line with a prefix (`+CSQ:`, `^RSSI:`)
+ * belongs to the command that names the prefix, anything else with a prefix is unsolicited; a line without a prefix
+ * belongs to the running command. The registration prefixes (`+CEREG:` and kin) mean both; their shape tells them
+ * apart.
  *
- * A modem has no request identifiers. After a timeout, a cancelled command or noise, the next final result could belong to an
- * earlier command, so the session synchronises before it sends anything else: it listens until the line is quiet, sends a
- * bare `AT` until that is answered, and listens until quiet again. A new session starts in that state.
+ * A modem has no request identifiers. After a timeout, a cancelled command or noise, the next final result could
+ * belong to an earlier command, so the session synchronises before it sends anything else: it listens until the line
+ * is quiet, sends a bare `AT` until that is answered, and listens until quiet again. A new session starts in that
+ * state.
  */
 import { assert } from '../base/assert.ts';
 import { errorText } from '../base/errors.ts';

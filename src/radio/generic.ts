@@ -1,6 +1,6 @@
 /**
- * Replies that any modem gives (3GPP TS 27.007). Converted levels are the lower edge of the bin that the index names; `raw` keeps the
- * index.
+ * Replies that any modem gives (3GPP TS 27.007). Converted levels are the lower edge of the bin that the index names;
+ * `raw` keeps the index.
  */
 import type { Db, Dbm } from '../base/units.ts';
 import type { CellIdentity, CellMeasurement, Metric } from './radio-sample.ts';
@@ -63,8 +63,8 @@ export function parseExtendedSignalQuality(lines: readonly string[]): ExtendedSi
 }
 
 /**
- * The serving cells that `+CESQ` and `+CSQ` describe together: none, one, or LTE and NR at once (EN-DC). `identity` is what the registration
- * reply knows; it belongs to the first cell.
+ * The serving cells that `+CESQ` and `+CSQ` describe together: none, one, or LTE and NR at once (EN-DC). `identity`
+ * is what the registration reply knows; it belongs to the first cell.
  */
 export function servingCellsOf(
   quality: ExtendedSignalQuality | undefined,

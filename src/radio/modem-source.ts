@@ -77,8 +77,9 @@ const askQuality = command('AT+CSQ', parseSignalQuality, { answers: true });
 const registrationDomains: readonly RegistrationDomain[] = ['CEREG', 'C5GREG', 'CREG'];
 
 /**
- * A cellular modem on a serial AT port as a source of radio samples: one per `periodMs`, the serving cell first. Reads
- * `AT+QENG` where the modem knows it, else `+CESQ` and `+CSQ`. Whatever the modem does shows as a state, never as a throw.
+ * A cellular modem on a serial AT port as a source of radio samples: one per `periodMs`, the serving cell first.
+ * Reads `AT+QENG` where the modem knows it, else `+CESQ` and `+CSQ`. Whatever the modem does shows as a state, never
+ * as a throw.
  */
 export class ModemSource {
   readonly #options: ModemSourceOptions;

@@ -1,6 +1,7 @@
 /**
- * Quectel `AT+QENG`. The layout follows from the tag of the radio technology and the number of columns; a line that fits no layout, or whose
- * identity cannot be (a 36-bit cell in LTE), is refused whole, because its levels would then be read from wrong columns.
+ * Quectel `AT+QENG`. The layout follows from the tag of the radio technology and the number of columns; a line that
+ * fits no layout, or whose identity cannot be (a 36-bit cell in LTE), is refused whole, because its levels would then
+ * be read from wrong columns.
  *
  *     LTE     "servingcell",state,"LTE",duplex,MCC,MNC,cell,pci,arfcn,band,ulbw,dlbw,tac,rsrp,rsrq,rssi,sinr[,cqi,txpower],srxlev
  *     EN-DC   "servingcell",state    then    "LTE",duplex,...  and  "NR5G-NSA",MCC,MNC,pci,rsrp,sinr,rsrq,arfcn,band[,bw[,scs]]
@@ -9,9 +10,9 @@
  *     LTE neighbours  "neighbourcell intra|inter","LTE",arfcn,pci,rsrq,rsrp,rssi,sinr,...
  *     NR neighbours   "neighbourcell","NR5G"|"NR",arfcn,pci,rsrp,rsrq,sinr[,...]       not documented, seen
  *
- * SINR is taken as dB, which is what the serving line prints on every module that could be cross-checked; only the satellite form of
- * NB-IoT prints raw/5 - 20. The SINR column of LTE neighbours stays at constants (0, -20) while the serving cell reads otherwise:
- * it is never believed.
+ * SINR is taken as dB, which is what the serving line prints on every module that could be cross-checked; only the
+ * satellite form of NB-IoT prints raw/5 - 20. The SINR column of LTE neighbours stays at constants (0, -20) while the
+ * serving cell reads otherwise: it is never believed.
  */
 import type { Db, Dbm } from '../base/units.ts';
 import { present } from './generic.ts';
@@ -110,7 +111,9 @@ function parseNonStandalone(row: readonly Field[]): CellMeasurement | undefined 
   return { rat: 'nr', serving: true, identity, ...readNrLevels(rsrp, rsrq, sinr) };
 }
 
-/** `"WCDMA",MCC,MNC,lac,cell,uarfcn,psc,rac,rscp,ecio,...`: identity only, its levels are none that Baton compares. */
+/**
+ * `"WCDMA",MCC,MNC,lac,cell,uarfcn,psc,rac,rscp,ecio,...`: identity only, its levels are none that Baton compares.
+ */
 function parseWcdma(row: readonly Field[]): CellMeasurement | undefined {
   if (row.length < 10) return undefined;
   const [, mcc, mnc, tac, cell, arfcn] = row;

@@ -42,8 +42,9 @@ const lteCellMax = 0xfff_ffff;
 const areaMax = 0xff_ffff;
 
 /**
- * Whether a line with a registration prefix is the answer to a read command (`n,stat[,...]`), came unsolicited (`stat[,...]`), or is too short
- * to tell; undefined for any other line (3GPP TS 27.007 7.2, 10.1.20, 10.1.22, 10.1.47).
+ * Whether a line with a registration prefix is the answer to a read command (`n,stat[,...]`), came unsolicited
+ * (`stat[,...]`), or is too short to tell; undefined for any other line (3GPP TS 27.007 7.2, 10.1.20, 10.1.22,
+ * 10.1.47).
  */
 export function registrationShape(line: string): 'read' | 'unsolicited' | 'ambiguous' | undefined {
   if (!registrationLine.test(line)) return undefined;
@@ -53,8 +54,8 @@ export function registrationShape(line: string): 'read' | 'unsolicited' | 'ambig
 }
 
 /**
- * Reads the last registration line of `domain`, in either form (3GPP TS 27.007 7.2, 10.1.20, 10.1.22, 10.1.47); undefined when there is none
- * or its state is no known number.
+ * Reads the last registration line of `domain`, in either form (3GPP TS 27.007 7.2, 10.1.20, 10.1.22, 10.1.47);
+ * undefined when there is none or its state is no known number.
  */
 export function parseRegistration(
   lines: readonly string[],
@@ -81,7 +82,10 @@ export function parseRegistration(
   };
 }
 
-/** Two leading small decimals are mode and state; in the unsolicited form an area code (quoted, or four digits and more) follows the state. */
+/**
+ * Two leading small decimals are mode and state; in the unsolicited form an area code (quoted, or four digits and
+ * more) follows the state.
+ */
 function hasMode(fields: readonly Field[]): boolean {
   const [first, second] = fields;
   if (first === undefined || second === undefined || second.quoted || second.text.length > 3) return false;

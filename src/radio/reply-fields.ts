@@ -14,8 +14,9 @@ const decimal = /^[+-]?\d{1,6}(?:\.\d{1,6})?$/;
 const anyPrefix = /^[+^!#$%*&][A-Z0-9_]{1,24}:/i;
 
 /**
- * The fields of every response with `prefix` (without `+`), wherever it stands in `lines`. Joins what broken firmware tears
- * apart (a newline after the colon, inside a quote) and parts what it glues together (two responses on one line).
+ * The fields of every response with `prefix` (without `+`), wherever it stands in `lines`. Joins what broken firmware
+ * tears apart (a newline after the colon, inside a quote) and parts what it glues together (two responses on one
+ * line).
  */
 export function readInformation(lines: readonly string[], prefix: string): Field[][] {
   const start = `+${prefix}:`.toUpperCase();
@@ -102,8 +103,8 @@ export interface Window {
 }
 
 /**
- * A metric from a printed number, scaled by `convert`. A missing field or `-` gives a metric without value; a number outside the
- * window, a sentinel or a text gives one that is `suspect`.
+ * A metric from a printed number, scaled by `convert`. A missing field or `-` gives a metric without value; a number
+ * outside the window, a sentinel or a text gives one that is `suspect`.
  */
 export function readMetric<Unit extends number>(
   field: Field | undefined,

@@ -4,8 +4,8 @@
  *     sensor  -> gateway    {"s":"temperature","n":17,"v":21.5}*HH
  *     gateway -> sensor     +17 temperature*HH
  *
- * `s` is the stream, `n` its count, `v` the value (any JSON). `HH` is the CRC-8 (polynomial x^8+x^2+x+1, start 0) of the octets before the
- * asterisk, two hexadecimal digits. Lines end with CR LF; either alone is taken too.
+ * `s` is the stream, `n` its count, `v` the value (any JSON). `HH` is the CRC-8 (polynomial x^8+x^2+x+1, start 0) of
+ * the octets before the asterisk, two hexadecimal digits. Lines end with CR LF; either alone is taken too.
  *
  * With acknowledgement:
  * - The gateway acknowledges a count once the reading is on flash. The sensor keeps a line until then and repeats it, so a gateway that is
@@ -86,8 +86,8 @@ export function parseAcknowledgement(line: Uint8Array): { stream: string; count:
 }
 
 /**
- * Reads a JSON line. With `acknowledge` it must be one reading with count and checksum; else a checksum is checked only where there is one,
- * and an object without `s` and `v` gives one reading for each of its members.
+ * Reads a JSON line. With `acknowledge` it must be one reading with count and checksum; else a checksum is checked
+ * only where there is one, and an object without `s` and `v` gives one reading for each of its members.
  */
 export function parseJsonLine(line: Uint8Array, options: { acknowledge: boolean }): LineResult {
   const opened = openLine(line);
@@ -107,8 +107,8 @@ export function parseJsonLine(line: Uint8Array, options: { acknowledge: boolean 
 }
 
 /**
- * Reads a line of comma-separated values: `stream,value`, or one value per name in `columns`. A number is taken as one, anything else as
- * text; an empty column gives no reading.
+ * Reads a line of comma-separated values: `stream,value`, or one value per name in `columns`. A number is taken as
+ * one, anything else as text; an empty column gives no reading.
  */
 export function parseCsvLine(line: Uint8Array, columns: readonly string[] | undefined): LineResult {
   const opened = openLine(line);

@@ -143,7 +143,8 @@ export class SerialLineSource {
         cancelSilence();
         cancelSilence = clock.schedule(silenceMs, onSilence);
       };
-      // A line opened in the middle of a sentence starts with the tail of one; without a checksum that tail could pass.
+      // A line opened in the middle of a sentence starts with the tail of one; without a checksum that tail could
+      // pass.
       let isFirst = this.#options.format === 'csv';
       const take = (fault: RefusalReason | undefined): void => {
         lastFault = fault ?? lastFault;

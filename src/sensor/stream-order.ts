@@ -1,8 +1,9 @@
 import { assert } from '../base/assert.ts';
 
 /**
- * What to do with a count: `next` hand it on; `inFlight` it is being stored; `stored` acknowledge it again; `gap` an earlier one has not
- * come yet; `reusedCount` it was used before for another value, or so long ago that this cannot be told.
+ * What to do with a count: `next` hand it on; `inFlight` it is being stored; `stored` acknowledge it again; `gap` an
+ * earlier one has not come yet; `reusedCount` it was used before for another value, or so long ago that this cannot
+ * be told.
  */
 export type CountVerdict = 'next' | 'inFlight' | 'stored' | 'gap' | 'reusedCount';
 
@@ -10,8 +11,8 @@ export type CountVerdict = 'next' | 'inFlight' | 'stored' | 'gap' | 'reusedCount
 const rememberedMax = 256;
 
 /**
- * The counts of one stream as they arrive: hands on each one once and in order (I3), whatever is lost or repeated on the line. The value is
- * compared as text.
+ * The counts of one stream as they arrive: hands on each one once and in order (I3), whatever is lost or repeated on
+ * the line. The value is compared as text.
  */
 export class StreamOrder {
   readonly #remembered = new Map<number, { value: string; stored: boolean }>();

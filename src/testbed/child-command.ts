@@ -1,7 +1,10 @@
 import { UsageError } from '../base/errors.ts';
 import { didYouMean, printable } from '../base/text.ts';
 
-/** The command of a line `{"cmd":NAME}` that a testbed process reads. Throws `UsageError` for anything but one of `names`. */
+/**
+ * The command of a line `{"cmd":NAME}` that a testbed process reads. Throws `UsageError` for anything but one of
+ * `names`.
+ */
 export function parseChildCommand(line: string, names: readonly string[]): string {
   let command: unknown;
   try {

@@ -1,8 +1,8 @@
 import type { Entropy } from '../host/entropy.ts';
 
 /**
- * Chance that repeats: xoshiro128** (Blackman and Vigna) over 32-bit integers, so that a seed gives the same numbers on
- * every machine. Not for secrets.
+ * Chance that repeats: xoshiro128** (Blackman and Vigna) over 32-bit integers, so that a seed gives the same numbers
+ * on every machine. Not for secrets.
  */
 export class SeededEntropy implements Entropy {
   readonly seed: number;

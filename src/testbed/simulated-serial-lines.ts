@@ -20,8 +20,8 @@ export interface SimulatedDevice {
 }
 
 /**
- * Serial lines in memory. Octets arrive at once and in the same call, or `latencyMs` later by `clock` where one is given; both
- * ends keep their order.
+ * Serial lines in memory. Octets arrive at once and in the same call, or `latencyMs` later by `clock` where one is
+ * given; both ends keep their order.
  */
 export class SimulatedSerialLines implements SerialLines {
   readonly #devices = new Map<string, Device>();

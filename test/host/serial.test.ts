@@ -1,6 +1,7 @@
-// Proves, over real pseudo terminals with the real serialport: octets pass both ways unchanged and without echo; a hang-up closes the far side
-// at once and a link survives it; a modem process that answers, chatters noise, is pulled and plugged in again shows as such; a sensor process
-// loses nothing to a gateway that dies between storing and acknowledging; a child ends with its standard input.
+// Proves, over real pseudo terminals with the real serialport: octets pass both ways unchanged and without echo; a
+// hang-up closes the far side at once and a link survives it; a modem process that answers, chatters noise, is pulled
+// and plugged in again shows as such; a sensor process loses nothing to a gateway that dies between storing and
+// acknowledging; a child ends with its standard input.
 import t from 'tap';
 import { access, mkdtemp, readlink, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

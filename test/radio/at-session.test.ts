@@ -1,6 +1,7 @@
-// Proves: replies are framed whatever ends a line and however octets are cut; echo, unsolicited codes and answers with the same prefix are told
-// apart; one command runs at a time behind a bounded queue; after a timeout, a cancelled command or noise no late reply is taken for
-// another command's; every wait ends when the line closes or the caller withdraws; no received octet makes the session throw, hang or grow.
+// Proves: replies are framed whatever ends a line and however octets are cut; echo, unsolicited codes and answers
+// with the same prefix are told apart; one command runs at a time behind a bounded queue; after a timeout, a
+// cancelled command or noise no late reply is taken for another command's; every wait ends when the line closes or
+// the caller withdraws; no received octet makes the session throw, hang or grow.
 import t from 'tap';
 import fc from 'fast-check';
 import { millis } from '../../src/base/units.ts';

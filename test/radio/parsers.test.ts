@@ -1,6 +1,7 @@
-// Proves: every captured reply shape reads to the values that its capture supports; numbers that mean "not known", and numbers outside what
-// a quantity can be, never leave a parser; broken firmware output is joined or refused; no text makes a parser throw.
-// Rows name the modem and firmware as far as known, and the id of the capture in the sample collection.
+// Proves: every captured reply shape reads to the values that its capture supports; numbers that mean "not known",
+// and numbers outside what a quantity can be, never leave a parser; broken firmware output is joined or refused; no
+// text makes a parser throw. Rows name the modem and firmware as far as known, and the id of the capture in the
+// sample collection.
 import t from 'tap';
 import fc from 'fast-check';
 import { readFile } from 'node:fs/promises';
@@ -17,7 +18,10 @@ import type { CellMeasurement, Metric } from '../../src/radio/radio-sample.ts';
 import { parseRegistration, registrationShape } from '../../src/radio/registration.ts';
 import type { RegistrationDomain } from '../../src/radio/registration.ts';
 
-/** `rat*` marks a serving cell; then identity mcc-mnc/tac/cell/pci@arfcn:band; then rsrp rsrq sinr rssi, `?` suspect, `-` not known, `.` absent. */
+/**
+ * `rat*` marks a serving cell; then identity mcc-mnc/tac/cell/pci@arfcn:band; then rsrp rsrq sinr rssi, `?` suspect,
+ * `-` not known, `.` absent.
+ */
 function show(cell: CellMeasurement): string {
   const { mcc, mnc, tac, cellId, pci, arfcn, band } = cell.identity;
   const plmn = mcc === undefined ? '' : `${mcc}-${mnc}/${tac?.toString(16)}/${cellId?.toString(16)}/`;

@@ -1,6 +1,7 @@
-// Proves: every stored reading of an acknowledging sensor is handed on once and in order, none is lost, whatever the line drops, damages or
-// repeats and however often the gateway is ended between storing and acknowledging; damaged, overlong, foreign and surplus lines are
-// counted by reason and disturb nothing; states name the port and the way out.
+// Proves: every stored reading of an acknowledging sensor is handed on once and in order, none is lost, whatever the
+// line drops, damages or repeats and however often the gateway is ended between storing and acknowledging; damaged,
+// overlong, foreign and surplus lines are counted by reason and disturb nothing; states name the port and the way
+// out.
 import t from 'tap';
 import fc from 'fast-check';
 import { ConfigError } from '../../src/base/errors.ts';
@@ -302,7 +303,10 @@ interface Fault {
   readonly kind: 'kill' | 'unplug';
 }
 
-/** A gateway over a line that damages octets, ended without notice at the given times; returns what it stored, in order. */
+/**
+ * A gateway over a line that damages octets, ended without notice at the given times; returns what it stored, in
+ * order.
+ */
 async function drive(
   seed: number,
   lossRate: number,
@@ -342,7 +346,8 @@ async function drive(
         // A store keeps the order in which readings were handed to it.
         tail = tail.then(async () => {
           await sleep(clock, millis(entropy.uint32() % 30));
-          // What is not on flash when the gateway dies is gone; what was stored stays, though it can no longer be acknowledged.
+          // What is not on flash when the gateway dies is gone; what was stored stays, though it can no longer be
+          // acknowledged.
           if (mine === generation) durable.push(reading);
         });
         await tail;

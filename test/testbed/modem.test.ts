@@ -1,6 +1,7 @@
-// Proves: the radio field is a function of time alone and gives a ring drive at least three changes of cell, and three A3 events, for every
-// seed; the fake modem prints what our parsers read back, whatever its mode; ModemSource turns a modem into samples on its period, names every
-// failure with port and way out, survives silence, noise, unplugging and unknown dialects, and never leaves a timer behind.
+// Proves: the radio field is a function of time alone and gives a ring drive at least three changes of cell, and
+// three A3 events, for every seed; the fake modem prints what our parsers read back, whatever its mode; ModemSource
+// turns a modem into samples on its period, names every failure with port and way out, survives silence, noise,
+// unplugging and unknown dialects, and never leaves a timer behind.
 import t from 'tap';
 import { UsageError } from '../../src/base/errors.ts';
 import { millis } from '../../src/base/units.ts';
@@ -29,7 +30,9 @@ function servingChanges(samples: readonly FieldSample[]): number {
   return cells.filter((pci, index) => index > 0 && pci !== cells[index - 1]).length;
 }
 
-/** Moves made by event A3 on rounded levels: offset and hysteresis 3 dB together, 640 ms, which is two polls in a row. */
+/**
+ * Moves made by event A3 on rounded levels: offset and hysteresis 3 dB together, 640 ms, which is two polls in a row.
+ */
 function a3Moves(samples: readonly FieldSample[]): number {
   let home: string | undefined;
   let better: { area: string; sinceMs: number } | undefined;

@@ -1,5 +1,5 @@
-// Proves: timers run in the order of time, then of creation; promises settle between timers; cancelled timers never run and are not
-// kept; the wall clock steps alone; a seed gives the same numbers, a fork does not disturb them.
+// Proves: timers run in the order of time, then of creation; promises settle between timers; cancelled timers never
+// run and are not kept; the wall clock steps alone; a seed gives the same numbers, a fork does not disturb them.
 import t from 'tap';
 import fc from 'fast-check';
 import { AssertionError } from '../../src/base/assert.ts';

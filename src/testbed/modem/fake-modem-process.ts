@@ -3,9 +3,10 @@
  *
  *     node fake-modem-process.js [--drive ring] [--seed 1] [--seconds 60] [--offset-ms 0] [--model EC25] [--link PATH]
  *
- * Prints `{"path":...}` on standard output whenever it is plugged in, `{"unplugged":true}` when it is pulled, `{"error":...}` for a command
- * that it does not know. Takes one JSON object a line on standard input: `{"cmd":"unplug"}`, `{"cmd":"replug"}`, or a mode of `FakeModem`
- * such as `{"cmd":"silent"}`, `{"cmd":"garbage"}`, `{"cmd":"normal"}`. Ends when standard input ends.
+ * Prints `{"path":...}` on standard output whenever it is plugged in, `{"unplugged":true}` when it is pulled,
+ * `{"error":...}` for a command that it does not know. Takes one JSON object a line on standard input:
+ * `{"cmd":"unplug"}`, `{"cmd":"replug"}`, or a mode of `FakeModem` such as `{"cmd":"silent"}`, `{"cmd":"garbage"}`,
+ * `{"cmd":"normal"}`. Ends when standard input ends.
  */
 import { parseArgs } from 'node:util';
 import { BatonError, UsageError, errorText } from '../../base/errors.ts';

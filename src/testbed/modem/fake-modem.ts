@@ -11,9 +11,9 @@ import type { FieldMeasurement, FieldSample, RadioField } from '../radio-field/r
 export type FakeModemModel = 'EC25' | 'RM520N-GL' | 'generic';
 
 /**
- * How it misbehaves: `normal` not at all; `silent` says nothing; `garbage` answers and chatters in random octets; `slow` answers after
- * `slowMs`; `urcStorm` puts unsolicited lines before every answer; `splitWrites` sends octet by octet; `truncated` stops in the middle of
- * every answer.
+ * How it misbehaves: `normal` not at all; `silent` says nothing; `garbage` answers and chatters in random octets;
+ * `slow` answers after `slowMs`; `urcStorm` puts unsolicited lines before every answer; `splitWrites` sends octet by
+ * octet; `truncated` stops in the middle of every answer.
  */
 export type FakeModemMode =
   'normal' | 'silent' | 'garbage' | 'slow' | 'urcStorm' | 'splitWrites' | 'truncated';
@@ -36,8 +36,8 @@ const identities: Readonly<Record<FakeModemModel, readonly string[]>> = {
 };
 
 /**
- * A modem that answers AT commands from a radio field. Octets go in by `receive` and out by `write`; time comes from the clock, the
- * place on the drive from `fieldTimeMs`.
+ * A modem that answers AT commands from a radio field. Octets go in by `receive` and out by `write`; time comes from
+ * the clock, the place on the drive from `fieldTimeMs`.
  */
 export class FakeModem {
   readonly #clock: Clock;

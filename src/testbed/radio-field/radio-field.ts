@@ -1,14 +1,15 @@
 /**
- * The radio field of a drive as a pure function of time: the same drive, seed and time give the same levels, in whatever order they are asked
- * for.
+ * The radio field of a drive as a pure function of time: the same drive, seed and time give the same levels, in
+ * whatever order they are asked for.
  *
- * Level of a cell = element power - path loss (urban macro, 128.1 + 37.6 log10 of the distance in km) + shadowing + fast fading. Shadowing
- * is drawn on a grid of places and interpolated between them, so that it changes with distance and not with time, and is cut at
- * twice its deviation, so that a cell at hand is the best one for every seed. Fast fading is drawn per step of 100 ms. RSRQ and SINR follow
- * from the levels of all cells and noise.
+ * Level of a cell = element power - path loss (urban macro, 128.1 + 37.6 log10 of the distance in km) + shadowing +
+ * fast fading. Shadowing is drawn on a grid of places and interpolated between them, so that it changes with distance
+ * and not with time, and is cut at twice its deviation, so that a cell at hand is the best one for every seed. Fast
+ * fading is drawn per step of 100 ms. RSRQ and SINR follow from the levels of all cells and noise.
  *
- * The network chooses the serving cell as an LTE network would: event A3 with 2 dB offset, 1 dB hysteresis, 320 ms; loss of
- * the serving cell below -124 dBm for one second; acquisition of the best cell above -120 dBm after half a second.
+ * The network chooses the serving cell as an LTE network would: event A3 with 2 dB offset, 1 dB hysteresis, 320 ms;
+ * loss of the serving cell below -124 dBm for one second; acquisition of the best cell above -120 dBm after half a
+ * second.
  */
 import { assert } from '../../base/assert.ts';
 import { hash32 } from '../seeded-entropy.ts';
@@ -93,7 +94,9 @@ export class RadioField {
     return this.drive.positionAt((step * stepMs) / this.durationMs);
   }
 
-  /** The choice depends on what came before; asking for an earlier time starts it over, which gives the same answer. */
+  /**
+   * The choice depends on what came before; asking for an earlier time starts it over, which gives the same answer.
+   */
   #servingAt(step: number): number {
     if (step < this.#state.step) this.#state = this.#firstState();
     while (this.#state.step < step) {

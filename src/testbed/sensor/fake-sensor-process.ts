@@ -3,10 +3,11 @@
  *
  *     node fake-sensor-process.js [--stream temperature:250]... [--seed 1] [--plain] [--memory 10000] [--link PATH]
  *
- * `--stream NAME:PERIOD_MS` may be repeated. `--plain` sends each reading once and expects no acknowledgement. Prints `{"path":...}`
- * whenever it is plugged in. Takes on standard input `{"cmd":"report"}` (prints `{"emitted":{STREAM:{first,last,acknowledged,...}}}`),
- * `{"cmd":"finish"}` (makes no further readings, repeats what is unacknowledged, prints `{"finished":true}`), `{"cmd":"unplug"}` and
- * `{"cmd":"replug"}`. When standard input ends it prints the report once more and ends.
+ * `--stream NAME:PERIOD_MS` may be repeated. `--plain` sends each reading once and expects no acknowledgement. Prints
+ * `{"path":...}` whenever it is plugged in. Takes on standard input `{"cmd":"report"}` (prints
+ * `{"emitted":{STREAM:{first,last,acknowledged,...}}}`), `{"cmd":"finish"}` (makes no further readings, repeats what
+ * is unacknowledged, prints `{"finished":true}`), `{"cmd":"unplug"}` and `{"cmd":"replug"}`. When standard input ends
+ * it prints the report once more and ends.
  */
 import { parseArgs } from 'node:util';
 import { BatonError, UsageError, errorText } from '../../base/errors.ts';

@@ -34,8 +34,8 @@ const windowMax = 16;
 const rangesMax = 64;
 
 /**
- * The value that stream `name` of a double with `seed` has at `count`: anyone who knows the three can check a delivered value. A slow wave
- * with noise, two decimals.
+ * The value that stream `name` of a double with `seed` has at `count`: anyone who knows the three can check a
+ * delivered value. A slow wave with noise, two decimals.
  */
 export function fakeSensorValue(seed: number, name: string, count: number): number {
   const noise = hash32(seed, hashText(name), count) / 0x1_0000_0000 - 0.5;
@@ -43,8 +43,8 @@ export function fakeSensorValue(seed: number, name: string, count: number): numb
 }
 
 /**
- * A sensor that numbers its readings and repeats each until it is acknowledged (`sensor-line.ts`), whatever happens to the gateway. Its
- * memory is bounded: the oldest readings are given up, counted and reported.
+ * A sensor that numbers its readings and repeats each until it is acknowledged (`sensor-line.ts`), whatever happens
+ * to the gateway. Its memory is bounded: the oldest readings are given up, counted and reported.
  */
 export class FakeSensor {
   readonly #clock: Clock;
@@ -119,7 +119,9 @@ interface SenderOptions {
   readonly memoryMax: number;
 }
 
-/** One stream: counts up to `#last` were made, those in `#pending` are unacknowledged, those up to `#sent` went out. */
+/**
+ * One stream: counts up to `#last` were made, those in `#pending` are unacknowledged, those up to `#sent` went out.
+ */
 class StreamSender {
   readonly stream: FakeStream;
   readonly #options: SenderOptions;
