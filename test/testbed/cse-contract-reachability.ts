@@ -5,7 +5,7 @@ import { contentOf } from '../../src/onem2m/cse-client.ts';
 import type { CseOutcome } from '../../src/onem2m/cse-client.ts';
 import { NotificationEventType, ResourceType, ResponseStatusCode } from '../../src/onem2m/enums.ts';
 import type { RequestPrimitive, ResponsePrimitive } from '../../src/onem2m/primitives.ts';
-import type { ContentInstance, Notification, Subscription } from '../../src/onem2m/resources.ts';
+import type { Notification, Subscription } from '../../src/onem2m/resources.ts';
 import { instance, ok, refused } from './cse-contract-bench.ts';
 import type { Bench, Receiver, RegisteredAe } from './cse-contract-bench.ts';
 

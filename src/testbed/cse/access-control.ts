@@ -33,7 +33,23 @@ export function isAllowed(
     if (governed.type === ResourceType.pollingChannel && governed.createdBy === originator) return true;
     governed = governed.parent;
   }
-  return resource === core.tree.root && operation === 'retrieve' && isRegistered(core, originator);
+  return isAllowedByOperator(core, originator, operation, resource);
+}
+
+/** What this CSE grants without any policy. */
+function isAllowedByOperator(
+  core: CseCore,
+  originator: string,
+  operation: AccessOperation,
+  resource: StoredResource,
+): boolean {
+  if (resource === core.tree.root) return operation === 'retrieve' && isRegistered(core, originator);
+  if (resource.type !== ResourceType.remoteCse) return false;
+  const forms = originatorForms(core, originator);
+  return (
+    (operation === 'retrieve' || operation === 'discovery') &&
+    core.settings.remoteCseReaders.some((reader) => forms.some((form) => matchesPattern(reader, form)))
+  );
 }
 
 /** Refuses with 4103 what `isAllowed` denies. */

@@ -10,8 +10,16 @@ import type { CseCore, ResourceChange } from './cse-core.ts';
 import type { Delivery } from './delivery.ts';
 import { textsOf } from './resource-tree.ts';
 import type { Attributes, StoredResource } from './resource-tree.ts';
+import { findLocal } from './target.ts';
 
 const attemptsMax = 60;
+
+/** Answers after which another attempt may fare better: the other CSE cannot be reached or does not know us yet. */
+const passing: readonly number[] = [
+  ResponseStatusCode.targetNotReachable,
+  ResponseStatusCode.requestTimeout,
+  ResponseStatusCode.originatorHasNoPrivilege,
+];
 
 /**
  * Announced copies at other CSEs (TS-0001 9.6.26, 10.2.18): made in the background after the original, kept in step,
@@ -185,7 +193,7 @@ export class Announcer {
     for (let attempts = 0; attempts < attemptsMax; attempts++) {
       if (core.lifetime.aborted || !core.tree.holds(resource)) return undefined;
       const response = await attempt();
-      if (response !== undefined && isFinal(response)) return response;
+      if (response !== undefined && !passing.includes(response.responseStatusCode)) return response;
       if (core.lifetime.aborted) return undefined;
       await sleep(core.clock, millis(core.settings.registrationRetryMs), core.lifetime).catch(
         () => undefined,
@@ -231,10 +239,17 @@ function announcedAttributes(core: CseCore, resource: StoredResource): Attribute
     if (!isAnnounced(resource, name)) continue;
     attributes[name] =
       name === 'accessControlPolicyIds' && Array.isArray(value)
-        ? (value as string[]).map((id) => (id.startsWith('/') ? id : `${core.settings.cseId}/${id}`))
+        ? (value as string[]).map((reference) => spRelativeId(core, reference))
         : value;
   }
   return attributes;
+}
+
+/** A reference to a resource here by its ID, so that it equals the link of that resource's own copy. */
+function spRelativeId(core: CseCore, reference: string): string {
+  const id = findLocal(core, reference)?.id;
+  if (id !== undefined) return `${core.settings.cseId}/${id}`;
+  return reference.startsWith('/') ? reference : `${core.settings.cseId}/${reference}`;
 }
 
 function isAnnounced(resource: StoredResource, name: string): boolean {
@@ -268,13 +283,4 @@ function resourceIdOf(response: ResponsePrimitive): string | undefined {
   if (!isSuccess(response.responseStatusCode)) return undefined;
   const [attributes] = Object.values(response.primitiveContent ?? {}) as (Attributes | undefined)[];
   return typeof attributes?.resourceId === 'string' ? attributes.resourceId : undefined;
-}
-
-/** False while the other CSE cannot be reached or does not know us yet. */
-function isFinal({ responseStatusCode }: ResponsePrimitive): boolean {
-  return ![
-    ResponseStatusCode.targetNotReachable,
-    ResponseStatusCode.requestTimeout,
-    ResponseStatusCode.originatorHasNoPrivilege,
-  ].includes(responseStatusCode as 5103);
 }

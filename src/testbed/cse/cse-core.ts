@@ -48,6 +48,8 @@ export interface CseSettings {
   readonly lifetimeMaxMs: Millis;
   /** Resources held at most; a CREATE beyond is answered 5207. */
   readonly resourcesMax: number;
+  /** Originators (`*` allowed) that may read and discover the remoteCSEs here, by decision of the operator. */
+  readonly remoteCseReaders: readonly string[];
   /** Body format of notifications to receivers that state none. */
   readonly serialisation: Serialisation;
   /** Send a notification to every point of access of an AE, as some CSEs do, instead of the first that answers. */

@@ -23,8 +23,8 @@ import { PollingChannels } from './polling-channel.ts';
 import { CseRefusal } from './refusal.ts';
 import { Registration } from './registration.ts';
 import { dispatch } from './request-dispatch.ts';
-import { isInstance } from './resource-tree.ts';
-import type { ResourceTree } from './resource-tree.ts';
+import { isInstance, structuredPath } from './resource-tree.ts';
+import type { ResourceTree, StoredResource } from './resource-tree.ts';
 
 /** What a run is made of. */
 export interface CseRunOptions {
@@ -145,16 +145,20 @@ export class CseRun implements CseCore {
     if (isInstance(resource.type)) countInstance(resource, -1);
     for (const removed of change.removed) {
       if (removed.type === ResourceType.pollingChannel) this.#pollingChannels.close(removed);
-      if (removed.type === ResourceType.accessControlPolicy) this.#unlinkPolicy(removed.id);
+      if (removed.type === ResourceType.accessControlPolicy) this.#unlinkPolicy(removed);
     }
   }
 
   /** TS-0004 7.4.2.2.4: references to a deleted policy go with it. */
-  #unlinkPolicy(id: string): void {
+  #unlinkPolicy(policy: StoredResource): void {
+    const { cseId } = this.settings;
+    const path = structuredPath(policy);
+    const local = [policy.id, path, path.replace(/^[^/]+/u, '-')];
+    const forms = [...local, ...local.map((each) => `${cseId}/${each}`)];
     for (const resource of this.tree.all()) {
       const policies = resource.attributes.accessControlPolicyIds;
-      if (!Array.isArray(policies) || !policies.includes(id)) continue;
-      const left = policies.filter((each) => each !== id);
+      if (!Array.isArray(policies) || !policies.some((each) => forms.includes(each as string))) continue;
+      const left = policies.filter((each) => !forms.includes(each as string));
       if (left.length === 0) delete resource.attributes.accessControlPolicyIds;
       else resource.attributes.accessControlPolicyIds = left;
     }

@@ -22,7 +22,7 @@ export function select(
   root: StoredResource,
   operation: 'discovery' | 'retrieve',
 ): StoredResource[] {
-  const filter = incoming.request.filterCriteria ?? {};
+  const filter = wellFormed(incoming.request.filterCriteria ?? {});
   const matches = matcher(filter);
   const levelMax = filter.level ?? Number.POSITIVE_INFINITY;
   const offset = filter.offset ?? 0;
@@ -41,6 +41,31 @@ export function select(
   };
   visit(root, 1);
   return found;
+}
+
+/** Lists of one may come as the value itself; anything else than lists of the right kind is 4000. */
+function wellFormed(filter: FilterCriteria): FilterCriteria {
+  const given: Record<string, unknown> = { ...filter };
+  for (const name of ['resourceType', 'labels', 'contentFilterType']) {
+    const value = given[name];
+    if (value === undefined) continue;
+    const list: unknown[] = Array.isArray(value) ? value : [value];
+    const kind = name === 'resourceType' ? 'number' : 'string';
+    if (!list.every((each) => typeof each === kind))
+      badRequest(`filter criterion ${name} must hold ${kind}s`);
+    given[name] = list;
+  }
+  for (const name of ['level', 'offset', 'limit']) {
+    const value = given[name];
+    if (value !== undefined && typeof value !== 'number')
+      badRequest(`filter criterion ${name} must be a number`);
+  }
+  for (const name of ['createdBefore', 'createdAfter', 'modifiedSince', 'unmodifiedSince']) {
+    const value = given[name];
+    if (value !== undefined && typeof value !== 'string')
+      badRequest(`filter criterion ${name} must be a time`);
+  }
+  return given;
 }
 
 function matcher(filter: FilterCriteria): (resource: StoredResource) => boolean {

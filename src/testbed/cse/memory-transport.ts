@@ -11,6 +11,15 @@ import type { CseRequestHandler, CseTransport, RequestOrigin } from './cse-trans
 import { corruptionOf } from './misbehaviour.ts';
 
 type Outcome = Result<ResponsePrimitive, DeliveryError>;
+type OpenExchanges = Set<(message: string) => void>;
+type ExchangeOptions = SendOptions & { readonly serialisation: Serialisation };
+
+interface Exchange {
+  readonly from: string;
+  readonly to: string;
+  readonly request: RequestPrimitive;
+  readonly open: OpenExchanges;
+}
 
 /**
  * A network within the process: CSEs, clients and AEs meet by their points of access (`mem://mn1`, or any other URL such
@@ -44,22 +53,18 @@ export class MemoryNetwork {
 
   /** A transport for the CSE that is to be reached at `pointOfAccess`. */
   transport(pointOfAccess: string): CseTransport {
-    let end = new AbortController();
+    const open: OpenExchanges = new Set();
     return {
       listen: (handler) => {
-        end = new AbortController();
         this.#attach(pointOfAccess, handler);
         return Promise.resolve(pointOfAccess);
       },
       canReach: (other) => /^[a-z][a-z0-9+.-]*:\/\//iu.test(other),
-      send: (other, request, { serialisation, ...options }) => {
-        const signal =
-          options.signal === undefined ? end.signal : AbortSignal.any([options.signal, end.signal]);
-        return this.#exchange(pointOfAccess, other, request, { ...options, signal, serialisation });
-      },
+      send: (other, request, options) =>
+        this.#exchange({ from: pointOfAccess, to: other, request, open }, options),
       close: () => {
-        end.abort();
         this.#peers.delete(authorityOf(pointOfAccess));
+        for (const end of [...open]) end('the transport was closed');
         return Promise.resolve();
       },
     };
@@ -67,18 +72,16 @@ export class MemoryNetwork {
 
   /** What a client at `from` uses to reach the CSE at `pointOfAccess`. */
   binding(pointOfAccess: string, from = 'mem://client'): Binding {
-    const end = new AbortController();
+    const open: OpenExchanges = new Set();
+    let isClosed = false;
     return {
-      send: (request, options) => {
-        if (end.signal.aborted) {
-          return Promise.resolve(err({ kind: 'closed', message: 'the binding is closed' }));
-        }
-        const signal =
-          options.signal === undefined ? end.signal : AbortSignal.any([options.signal, end.signal]);
-        return this.#exchange(from, pointOfAccess, request, { ...options, signal, serialisation: 'cbor' });
-      },
+      send: (request, options) =>
+        isClosed
+          ? Promise.resolve(err({ kind: 'closed', message: 'the binding is closed' }))
+          : this.#exchange({ from, to: pointOfAccess, request, open }, { ...options, serialisation: 'cbor' }),
       close: () => {
-        end.abort();
+        isClosed = true;
+        for (const end of [...open]) end('the binding was closed');
         return Promise.resolve();
       },
     };
@@ -96,36 +99,35 @@ export class MemoryNetwork {
     this.#peers.set(authority, handler);
   }
 
-  #exchange(
-    from: string,
-    to: string,
-    request: RequestPrimitive,
-    options: SendOptions & { serialisation: Serialisation },
-  ): Promise<Outcome> {
+  #exchange(exchange: Exchange, options: ExchangeOptions): Promise<Outcome> {
+    const { from, to, request, open } = exchange;
     const { deadlineMs, signal, serialisation } = options;
-    if (signal?.aborted === true) return Promise.resolve(cancelled(request));
+    if (signal?.aborted === true) return Promise.resolve(withdrawn(request));
     return new Promise((resolve) => {
+      let cancelHop: CancelTimer = () => undefined;
       const finish = (outcome: Outcome): void => {
         cancelDeadline();
         cancelHop();
+        open.delete(end);
         signal?.removeEventListener('abort', onAbort);
         resolve(outcome);
       };
-      const onAbort = (): void => finish(cancelled(request));
-      let cancelHop: CancelTimer = () => undefined;
+      const end = (message: string): void => finish(err({ kind: 'closed', message }));
+      const onAbort = (): void => finish(withdrawn(request));
       const cancelDeadline = this.#clock.schedule(deadlineMs, () =>
         finish(err({ kind: 'deadline', message: `no answer from ${to} within ${deadlineMs} ms` })),
       );
+      open.add(end);
       signal?.addEventListener('abort', onAbort, { once: true });
-      const hop = (deliver: () => void): void => {
+      const hop = (arrive: () => void): void => {
         cancelHop = this.#clock.schedule(this.#latencyMs, () => {
-          if (!this.#isCut(from, to)) deliver();
+          if (!this.#isCut(from, to)) arrive();
         });
       };
       const sent = encodeRequest(request);
       hop(() => {
         void this.#deliver(to, sent, { serialisation, accept: serialisation }).then((answer) => {
-          if (answer !== undefined) hop(() => finish(answer));
+          if (answer !== undefined && open.has(end)) hop(() => finish(answer));
         });
       });
     });
@@ -133,23 +135,19 @@ export class MemoryNetwork {
 
   /** The answer of the peer, or undefined for silence. */
   async #deliver(to: string, wire: unknown, origin: RequestOrigin): Promise<Outcome | undefined> {
-    const request = decodeRequest(wire);
-    const response = await this.#peers.get(authorityOf(to))?.(request, origin);
-    if (response === undefined) return undefined;
-    const corruption = corruptionOf(response);
-    if (corruption !== undefined) {
-      return err({ kind: 'malformed', message: `${to} answered what is no response (${corruption})` });
-    }
-    if (response.requestIdentifier !== request.requestIdentifier) {
-      return err({
-        kind: 'malformed',
-        message: `${to} answered request ${response.requestIdentifier}, not ${request.requestIdentifier}`,
-      });
-    }
+    const malformed = (what: string): Outcome => err({ kind: 'malformed', message: `${to} ${what}` });
     try {
-      return ok(decodeResponse(encodeResponse(response)));
+      const request = decodeRequest(wire);
+      const response = await this.#peers.get(authorityOf(to))?.(request, origin);
+      if (response === undefined) return undefined;
+      const corruption = corruptionOf(response);
+      if (corruption !== undefined) return malformed(`answered what is no response (${corruption})`);
+      const { requestIdentifier } = request;
+      if (response.requestIdentifier === requestIdentifier)
+        return ok(decodeResponse(encodeResponse(response)));
+      return malformed(`answered request ${response.requestIdentifier}, not ${requestIdentifier}`);
     } catch (error) {
-      return err({ kind: 'malformed', message: `${to}: ${errorText(error)}` });
+      return malformed(errorText(error));
     }
   }
 
@@ -158,7 +156,7 @@ export class MemoryNetwork {
   }
 }
 
-function cancelled(request: RequestPrimitive): Outcome {
+function withdrawn(request: RequestPrimitive): Outcome {
   return err({ kind: 'cancelled', message: `request to ${request.to} was withdrawn` });
 }
 

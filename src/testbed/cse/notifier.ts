@@ -19,6 +19,9 @@ import type { Attributes, StoredResource } from './resource-tree.ts';
 
 const batchMax = 1000;
 
+/** Notifications under way at once; more than a slow receiver's share is dropped, as a CSE without a queue does. */
+const underWayMax = 1000;
+
 interface Batch {
   notifications: Notification[];
   cancel: CancelTimer | undefined;
@@ -29,6 +32,7 @@ export class Notifier {
   readonly #core: CseCore;
   readonly #delivery: Delivery;
   readonly #batches = new Map<string, Batch>();
+  #underWay = 0;
 
   constructor(core: CseCore, delivery: Delivery) {
     this.#core = core;
@@ -158,6 +162,12 @@ export class Notifier {
 
   #send(target: string, content: PrimitiveContent): void {
     const core = this.#core;
+    if (this.#underWay >= underWayMax) {
+      const reason = `${underWayMax} notifications are under way already`;
+      core.emit({ kind: 'notificationFailed', cseId: core.settings.cseId, target, reason });
+      return;
+    }
+    this.#underWay++;
     const sending = this.#delivery.toNotificationTarget(target, {
       operation: Operation.notify,
       to: target,
@@ -167,6 +177,7 @@ export class Notifier {
       primitiveContent: content,
     });
     void sending.then((response) => {
+      this.#underWay--;
       if (isSuccess(response.responseStatusCode) || core.lifetime.aborted) return;
       const reason = `${response.responseStatusCode} ${response.primitiveContent?.debugInfo ?? ''}`;
       core.emit({ kind: 'notificationFailed', cseId: core.settings.cseId, target, reason });

@@ -28,6 +28,13 @@ export class PollingChannels {
 
   constructor(core: CseCore) {
     this.#core = core;
+    core.lifetime.addEventListener(
+      'abort',
+      () => {
+        for (const id of [...this.#channels.keys()]) this.#close(id);
+      },
+      { once: true },
+    );
   }
 
   /** Leaves a request for the AE and waits for its answer; 4008 when none comes in time. */
@@ -97,9 +104,13 @@ export class PollingChannels {
 
   /** Ends every poll and every waiting request of a channel that was deleted. */
   close(pollingChannel: StoredResource): void {
-    const channel = this.#channels.get(pollingChannel.id);
+    this.#close(pollingChannel.id);
+  }
+
+  #close(id: string): void {
+    const channel = this.#channels.get(id);
     if (channel === undefined) return;
-    this.#channels.delete(pollingChannel.id);
+    this.#channels.delete(id);
     for (const poll of channel.polls.splice(0)) poll(undefined);
     for (const parked of [...channel.waiting, ...channel.fetched.values()]) {
       const debugInfo = 'the polling channel was deleted';

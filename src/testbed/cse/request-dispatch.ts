@@ -8,6 +8,7 @@ import {
   ResultContent,
   isSuccess,
 } from '../../onem2m/enums.ts';
+import { encodeTimestamp } from '../../onem2m/primitives.ts';
 import type { RequestPrimitive, ResponsePrimitive } from '../../onem2m/primitives.ts';
 import { requireAllowed } from './access-control.ts';
 import { createResource } from './create-resource.ts';
@@ -44,6 +45,9 @@ export interface DispatchParts {
 
 type LocalTarget = Extract<Target, { kind: 'local' }>;
 
+/** How long the outcome of a non-blocking request can be fetched. */
+const outcomeKeptMs = 60_000;
+
 const releaseVersions: readonly string[] = ['2a', '3', '4', '5'];
 
 /**
@@ -68,6 +72,7 @@ export async function dispatch(
 
 function checkPrimitive(core: CseCore, request: RequestPrimitive): void {
   const { releaseVersionIndicator, operation, from, responseType } = request;
+  checkKinds(request);
   if (releaseVersionIndicator === undefined) {
     refuse(
       ResponseStatusCode.releaseVersionNotSupported,
@@ -105,6 +110,26 @@ function checkPrimitive(core: CseCore, request: RequestPrimitive): void {
   if (request.operationExecutionTime !== undefined) {
     refuse(ResponseStatusCode.notImplemented, 'operationExecutionTime (oet) is not supported');
   }
+}
+
+/** What came over MQTT or in another body was decoded tolerantly: parameters may hold anything. */
+function checkKinds(request: RequestPrimitive): void {
+  const kinds: Partial<Record<keyof RequestPrimitive, 'string' | 'number'>> = {
+    from: 'string',
+    releaseVersionIndicator: 'string',
+    requestExpirationTimestamp: 'string',
+    resourceType: 'number',
+    resultContent: 'number',
+    responseType: 'number',
+    discoveryResultType: 'number',
+  };
+  for (const [name, kind] of Object.entries(kinds)) {
+    const value: unknown = request[name as keyof RequestPrimitive];
+    if (value !== undefined && typeof value !== kind) badRequest(`${name} must be a ${kind}`);
+  }
+  const { attributeList } = request as { attributeList?: unknown };
+  if (attributeList !== undefined && !Array.isArray(attributeList))
+    badRequest('attributeList must be a list');
 }
 
 async function execute(
@@ -313,6 +338,7 @@ function defer(core: CseCore, incoming: IncomingRequest): ResponsePrimitive {
       requestId: request.requestIdentifier,
       metaInformation: { rt: { rtv: responseType } },
       requestStatus: RequestStatus.pending,
+      expirationTime: encodeTimestamp(core.clock.unixMs() + outcomeKeptMs),
     },
   });
   void core.perform(blocking, origin).then((operationResult) => {

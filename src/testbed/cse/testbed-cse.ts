@@ -50,6 +50,7 @@ const defaults = {
   registrationLeaseMs: millis(30_000),
   lifetimeMaxMs: millis(5 * 365 * 24 * 3_600_000),
   resourcesMax: 500_000,
+  remoteCseReaders: [],
   serialisation: 'json',
   notifiesEveryPointOfAccess: false,
 } as const;
