@@ -6,6 +6,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:f
 import { join } from 'node:path';
 
 const resultsPath = join('build', 'results.tap');
+// Progress overwrites its own line, which only a terminal can show; `min` tells failures alone.
+const reporter = process.stdout.isTTY ? 'terse' : 'min';
 const node = (...args) => spawnSync(process.execPath, args, { stdio: 'inherit' }).status === 0;
 const tap = (...args) => node('node_modules/tap/dist/esm/run.mjs', ...args);
 
@@ -20,7 +22,7 @@ function main(filters) {
 
   const files = testFiles(filters);
   if (files.length === 0) return report(0, 1, `no test file matches ${filters.join(' ')}`);
-  const passed = tap('--reporter=terse', `--output-file=${resultsPath}`, ...files);
+  const passed = tap(`--reporter=${reporter}`, `--output-file=${resultsPath}`, ...files);
   const { pass, fail } = totals(resultsPath);
   if (pass + fail === 0) return report(0, 1, 'no test ran');
   return report(pass, passed ? fail : Math.max(fail, 1));
