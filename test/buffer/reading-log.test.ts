@@ -28,7 +28,7 @@ import {
   textOf,
 } from './world.ts';
 
-t.test('append, peek, get, acknowledge', async (t) => {
+void t.test('append, peek, get, acknowledge', async (t) => {
   const world = await World.open(new SimulatedFilesystem());
   const { log } = world;
   const heard: string[] = [];
@@ -66,34 +66,37 @@ t.test('append, peek, get, acknowledge', async (t) => {
   t.match(await world.append(streamA, 5), { kind: 'refused', reason: 'closed' });
 });
 
-t.test('class A is flushed at once, class B with company, and never two flushes at a time', async (t) => {
-  const disk = new SimulatedFilesystem();
-  const world = await World.open(disk);
-  let syncs = 0;
-  disk.onOperation = ({ kind, path }) => {
-    if (kind === 'datasync' && path.endsWith('.segment')) syncs += 1;
-    return undefined;
-  };
-  const waiting = [world.append(streamB, 10), world.append(streamB, 10)];
-  let isStored = false;
-  void waiting[0]?.then(() => (isStored = true));
-  await world.clock.advance(19);
-  t.notOk(isStored);
-  await world.clock.advance(1);
-  t.ok(isStored);
-  t.equal(syncs, 1);
-  await Promise.all([1, 2, 3, 4].map(() => world.append(streamA, 10)));
-  t.equal(syncs, 2, 'what came in one turn shares a flush');
-  const early = Array.from({ length: 40 }, () => world.append(streamB, 600));
-  await Promise.all(early);
-  t.ok(syncs < 20, 'a large batch does not wait for its time');
-  t.strictSame(
-    (await Promise.all(early)).map((result) => result.kind === 'stored' && result.record.seq),
-    early.map((_, index) => index + 3),
-  );
-});
+void t.test(
+  'class A is flushed at once, class B with company, and never two flushes at a time',
+  async (t) => {
+    const disk = new SimulatedFilesystem();
+    const world = await World.open(disk);
+    let syncs = 0;
+    disk.onOperation = ({ kind, path }) => {
+      if (kind === 'datasync' && path.endsWith('.segment')) syncs += 1;
+      return undefined;
+    };
+    const waiting = [world.append(streamB, 10), world.append(streamB, 10)];
+    let isStored = false;
+    void waiting[0]?.then(() => (isStored = true));
+    await world.clock.advance(19);
+    t.notOk(isStored);
+    await world.clock.advance(1);
+    t.ok(isStored);
+    t.equal(syncs, 1);
+    await Promise.all([1, 2, 3, 4].map(() => world.append(streamA, 10)));
+    t.equal(syncs, 2, 'what came in one turn shares a flush');
+    const early = Array.from({ length: 40 }, () => world.append(streamB, 600));
+    await Promise.all(early);
+    t.ok(syncs < 20, 'a large batch does not wait for its time');
+    t.strictSame(
+      (await Promise.all(early)).map((result) => result.kind === 'stored' && result.record.seq),
+      early.map((_, index) => index + 3),
+    );
+  },
+);
 
-t.test(
+void t.test(
   'a repeat is recognised: stored, waiting, after a restart and after its segment is gone',
   async (t) => {
     const disk = new SimulatedFilesystem();
@@ -128,7 +131,7 @@ t.test(
   },
 );
 
-t.test('what cannot be stored is refused with a reason', async (t) => {
+void t.test('what cannot be stored is refused with a reason', async (t) => {
   const limits = { ...smallLimits, queuedBytesMax: bytes(5000) };
   const world = await World.open(new SimulatedFilesystem(), new Witness(), { limits });
   const base = {
@@ -159,7 +162,7 @@ t.test('what cannot be stored is refused with a reason', async (t) => {
   await t.rejects(open({ streams: [{ name: '', durability: 'A', priority: 0 }] }), ConfigError);
 });
 
-t.test('a full log gives up the oldest of the lowest priority', async (t) => {
+void t.test('a full log gives up the oldest of the lowest priority', async (t) => {
   const disk = new SimulatedFilesystem();
   const limits = { quotaBytes: bytes(24 * 1024), segmentBytesMax: bytes(4000) };
   const world = await World.open(disk, new Witness(), { limits });
@@ -188,7 +191,7 @@ t.test('a full log gives up the oldest of the lowest priority', async (t) => {
   await again.check();
 });
 
-t.test(
+void t.test(
   'a stream that must not lose anything is refused when the log is full, and goes on when drained',
   async (t) => {
     const kept: StreamOptions[] = streams.map((stream) => ({ ...stream, whenFull: 'refuse' }));
@@ -206,7 +209,7 @@ t.test(
   },
 );
 
-t.test('the age of the oldest record', async (t) => {
+void t.test('the age of the oldest record', async (t) => {
   const disk = new SimulatedFilesystem();
   const world = await World.open(disk);
   t.equal(world.log.stats().oldestUnacknowledgedMs, undefined);
@@ -233,7 +236,7 @@ async function busyRun(world: World): Promise<void> {
   }
 }
 
-t.test(
+void t.test(
   'one failed operation anywhere: nothing reported stored is lost, and the service goes on',
   async (t) => {
     const calm = new SimulatedFilesystem();
@@ -279,7 +282,7 @@ t.test(
   },
 );
 
-t.test('a batch whose flush failed never comes back, though its sectors reached the disk', async (t) => {
+void t.test('a batch whose flush failed never comes back, though its sectors reached the disk', async (t) => {
   const disk = new SimulatedFilesystem();
   const witness = new Witness();
   const world = await World.open(disk, witness);
@@ -299,7 +302,23 @@ t.test('a batch whose flush failed never comes back, though its sectors reached 
   }
 });
 
-t.test('a disk without space gives up old records where that is allowed', async (t) => {
+void t.test('a failed batch does not come back either when the cursor failed with it', async (t) => {
+  const disk = new SimulatedFilesystem();
+  const world = await World.open(disk);
+  await world.append(streamA, 100);
+  disk.onOperation = ({ kind }) => (kind === 'datasync' ? { kind: 'error', errno: 'EIO' } : undefined);
+  await Promise.all([world.append(streamA, 100), world.append(streamA, 100)]);
+  disk.onOperation = ({ kind, path }) =>
+    kind === 'datasync' && path.endsWith('cursor') ? { kind: 'error', errno: 'EIO' } : undefined;
+  await world.append(streamA, 100);
+  for (const choose of [keep, lose]) {
+    const next = await World.open(disk.crash(choose), world.witness.snapshot(), { seed: 2 });
+    t.equal((await next.readAll(streamA)).length, 2);
+    await next.check();
+  }
+});
+
+void t.test('a disk without space gives up old records where that is allowed', async (t) => {
   const disk = new SimulatedFilesystem({ capacityBytes: 150_000 });
   const world = await World.open(disk);
   let refused = 0;
@@ -311,14 +330,14 @@ t.test('a disk without space gives up old records where that is allowed', async 
   await world.check();
 });
 
-t.test('a directory that cannot be used is an error that names it', async (t) => {
+void t.test('a directory that cannot be used is an error that names it', async (t) => {
   const disk = new SimulatedFilesystem({
     onOperation: ({ kind }) => (kind === 'create' ? { kind: 'error', errno: 'EROFS' } : undefined),
   });
   await t.rejects(World.open(disk), { name: 'FileError', errno: 'EROFS', message: /\/data\/buffer\/cursor/ });
 });
 
-t.test('what a killed process had not synced is durable before it is delivered', async (t) => {
+void t.test('what a killed process had not synced is durable before it is delivered', async (t) => {
   const disk = new SimulatedFilesystem();
   const witness = new Witness();
   const killed = await World.open(mutate(disk, 'noDatasync'), witness);
@@ -330,7 +349,7 @@ t.test('what a killed process had not synced is durable before it is delivered',
   t.equal((await after.readAll(streamA)).length, 4);
 });
 
-t.test('streams that are no longer configured keep their records and numbers', async (t) => {
+void t.test('streams that are no longer configured keep their records and numbers', async (t) => {
   const disk = new SimulatedFilesystem();
   const world = await World.open(disk);
   await world.append(streamA, 10);
@@ -386,7 +405,7 @@ const anyAction: fc.Arbitrary<Action> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant('cut' as const), seed: fc.nat() }) },
 );
 
-t.test('any mix of actions against the model', async (t) => {
+void t.test('any mix of actions against the model', async (t) => {
   let evictions = 0;
   const run = async (actions: readonly Action[]): Promise<void> => {
     let disk = new SimulatedFilesystem();

@@ -57,7 +57,7 @@ function journalOn(filesystem: Filesystem, seed = 1, messages: string[] = []): P
 
 const outcomes = [lose, keep, ...[1, 2, 3, 4, 5, 6].map((seed) => drawn(new SeededEntropy(seed)))];
 
-t.test('state: saved values after a power cut at any operation, twice', async (t) => {
+void t.test('state: saved values after a power cut at any operation, twice', async (t) => {
   const disk = new SimulatedFilesystem();
   let reported = 0;
   const states: { disk: SimulatedFilesystem; reported: number; cut: string }[] = [];
@@ -89,7 +89,7 @@ t.test('state: saved values after a power cut at any operation, twice', async (t
   t.ok(states.length > 200, `${states.length} states`);
 });
 
-t.test('state: damage falls back to the former value', async (t) => {
+void t.test('state: damage falls back to the former value', async (t) => {
   const disk = new SimulatedFilesystem();
   const state = stateOn(disk);
   await state.save(valueOf(1));
@@ -123,40 +123,43 @@ t.test('state: damage falls back to the former value', async (t) => {
   await t.rejects(state.save({ count: 1, text: 'x'.repeat(30_000) }), LimitError);
 });
 
-t.test('state: saves at once share writes, in order; a failed one leaves the former value', async (t) => {
-  const disk = new SimulatedFilesystem();
-  const state = stateOn(disk);
-  await state.load();
-  const before = disk.operationCount;
-  await Promise.all([1, 2, 3, 4, 5, 6, 7, 8].map((count) => state.save(valueOf(count))));
-  t.ok(disk.operationCount - before < 20);
-  t.equal((await stateOn(disk.crash(lose)).load())?.count, 8);
-  const from = disk.operationCount;
-  await state.save(valueOf(9));
-  const steps = disk.operationCount - from;
-  for (let step = 1; step <= steps; step++) {
-    const image = disk.crash(keep);
-    const failing = stateOn(image);
-    await failing.load();
-    const at = image.operationCount + step;
-    image.onOperation = ({ index }) => (index === at ? { kind: 'error', errno: 'EIO' } : undefined);
-    const isSaved = await failing.save(valueOf(10)).then(
-      () => true,
-      (error: unknown) => !(error instanceof FileError),
-    );
-    for (const choose of outcomes) {
-      const count = (await stateOn(image.crash(choose)).load())?.count;
-      if (isSaved ? count !== 10 : count !== 9 && count !== 10) t.fail(`step ${step}: ${count}`);
+void t.test(
+  'state: saves at once share writes, in order; a failed one leaves the former value',
+  async (t) => {
+    const disk = new SimulatedFilesystem();
+    const state = stateOn(disk);
+    await state.load();
+    const before = disk.operationCount;
+    await Promise.all([1, 2, 3, 4, 5, 6, 7, 8].map((count) => state.save(valueOf(count))));
+    t.ok(disk.operationCount - before < 20);
+    t.equal((await stateOn(disk.crash(lose)).load())?.count, 8);
+    const from = disk.operationCount;
+    await state.save(valueOf(9));
+    const steps = disk.operationCount - from;
+    for (let step = 1; step <= steps; step++) {
+      const image = disk.crash(keep);
+      const failing = stateOn(image);
+      await failing.load();
+      const at = image.operationCount + step;
+      image.onOperation = ({ index }) => (index === at ? { kind: 'error', errno: 'EIO' } : undefined);
+      const isSaved = await failing.save(valueOf(10)).then(
+        () => true,
+        (error: unknown) => !(error instanceof FileError),
+      );
+      for (const choose of outcomes) {
+        const count = (await stateOn(image.crash(choose)).load())?.count;
+        if (isSaved ? count !== 10 : count !== 9 && count !== 10) t.fail(`step ${step}: ${count}`);
+      }
+      await failing.save(valueOf(11));
+      for (const choose of outcomes) {
+        const count = (await stateOn(image.crash(choose)).load())?.count;
+        if (count !== 11) t.fail(`step ${step}, then a good save: ${count}`);
+      }
     }
-    await failing.save(valueOf(11));
-    for (const choose of outcomes) {
-      const count = (await stateOn(image.crash(choose)).load())?.count;
-      if (count !== 11) t.fail(`step ${step}, then a good save: ${count}`);
-    }
-  }
-});
+  },
+);
 
-t.test('journal: entries after a power cut at any operation, twice', async (t) => {
+void t.test('journal: entries after a power cut at any operation, twice', async (t) => {
   const disk = new SimulatedFilesystem();
   let reported: number[] = [];
   let possible: number[][] = [[]];
@@ -208,7 +211,7 @@ function isWithin(part: readonly number[], whole: readonly number[]): boolean {
   return part.every((count) => (at = whole.indexOf(count, at + 1)) >= 0);
 }
 
-t.test('journal: a flipped bit costs one entry', async (t) => {
+void t.test('journal: a flipped bit costs one entry', async (t) => {
   const disk = new SimulatedFilesystem();
   const journal = await journalOn(disk);
   for (let count = 1; count <= 6; count++) await journal.append(valueOf(count));
@@ -229,7 +232,7 @@ t.test('journal: a flipped bit costs one entry', async (t) => {
   }
 });
 
-t.test('journal: one failed operation anywhere; bounds', async (t) => {
+void t.test('journal: one failed operation anywhere; bounds', async (t) => {
   const run = async (disk: SimulatedFilesystem): Promise<number[]> => {
     const journal = await journalOn(disk);
     const kept: number[] = [];

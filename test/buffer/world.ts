@@ -19,6 +19,10 @@ export const streams: readonly StreamOptions[] = [
   { name: streamA, durability: 'A', priority: 1 },
   { name: streamB, durability: 'B', priority: 1, lingerMs: millis(20) },
   { name: streamC, durability: 'A', priority: 5 },
+  // Never written: they make a cursor record longer than a sector, so that a power cut can tear it.
+  ...['1', '2', '3', '4', '5', '6', '7', '8'].map((digit): StreamOptions => {
+    return { name: streamName(`idle-${digit.repeat(50)}`), durability: 'A', priority: 9 };
+  }),
 ];
 
 /** Small enough that a segment is full after a few records. */

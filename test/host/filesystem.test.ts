@@ -75,7 +75,7 @@ if (childDirectory !== undefined) await appendForEver(childDirectory);
 const folder = await fs.mkdtemp(join(tmpdir(), 'baton-buffer-'));
 t.teardown(() => fs.rm(folder, { recursive: true }));
 
-t.test('files, names and errors', async (t) => {
+void t.test('files, names and errors', async (t) => {
   const directory = join(folder, 'deep', 'er');
   await filesystem.createDirectory(directory);
   await filesystem.createDirectory(directory);
@@ -103,7 +103,7 @@ t.test('files, names and errors', async (t) => {
   await filesystem.remove(join(directory, 'a'));
 });
 
-t.test('the log, a state and a journal on a real disk', async (t) => {
+void t.test('the log, a state and a journal on a real disk', async (t) => {
   const directory = join(folder, 'log');
   const log = await openLog(directory);
   for (let count = 1; count <= 100; count++) await append(log, `${count}`.repeat(100));
@@ -136,7 +136,7 @@ t.test('the log, a state and a journal on a real disk', async (t) => {
   await journalAgain.close();
 });
 
-t.test('killed in the middle of appends', async (t) => {
+void t.test('killed in the middle of appends', async (t) => {
   const directory = join(folder, 'killed');
   const printed = new Map<number, string>();
   for (const count of [5, 60, 200]) {

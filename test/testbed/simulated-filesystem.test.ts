@@ -1,6 +1,7 @@
 // Proves that the simulated disk behaves like the real one while the power is on, loses exactly what it may when the
 // power goes, and that its faults do what they say.
 import t from 'tap';
+import { settle } from '../../src/host/clock.ts';
 import { SimulatedFilesystem } from '../../src/testbed/simulated-filesystem.ts';
 import type { Choose } from '../../src/testbed/simulated-filesystem.ts';
 
@@ -37,7 +38,7 @@ async function outcomes(disk: SimulatedFilesystem): Promise<string[]> {
   }
 }
 
-t.test('any subset of unsynced sectors, any version of each, any size reached', async (t) => {
+void t.test('any subset of unsynced sectors, any version of each, any size reached', async (t) => {
   const disk = new SimulatedFilesystem();
   await withFile(disk);
   t.strictSame(await outcomes(disk), ['111']);
@@ -53,7 +54,7 @@ t.test('any subset of unsynced sectors, any version of each, any size reached', 
   t.strictSame(await outcomes(disk), ['413', '4130', '4135'], 'a longer file may come without its data');
 });
 
-t.test('a failed datasync leaves its sectors in doubt, whatever a later one says', async (t) => {
+void t.test('a failed datasync leaves its sectors in doubt, whatever a later one says', async (t) => {
   const disk = new SimulatedFilesystem();
   await withFile(disk);
   const handle = await disk.open('/d/f');
@@ -69,7 +70,7 @@ t.test('a failed datasync leaves its sectors in doubt, whatever a later one says
   t.strictSame(await outcomes(disk), ['431']);
 });
 
-t.test('names: a prefix of what happened since the directory was synced', async (t) => {
+void t.test('names: a prefix of what happened since the directory was synced', async (t) => {
   const disk = new SimulatedFilesystem();
   await withFile(disk);
   await (await disk.open('/d/g', { create: true })).close();
@@ -89,7 +90,7 @@ t.test('names: a prefix of what happened since the directory was synced', async 
   t.strictSame(await disk.crash(lose).list('/x'), []);
 });
 
-t.test('errors are those of the real one', async (t) => {
+void t.test('errors are those of the real one', async (t) => {
   const disk = new SimulatedFilesystem();
   await withFile(disk);
   await t.rejects(disk.open('/d/none'), { errno: 'ENOENT', message: /\/d\/none/ });
@@ -107,7 +108,7 @@ t.test('errors are those of the real one', async (t) => {
   await t.rejects(handle.size(), { code: 'IO', errno: 'EBADF' });
 });
 
-t.test('faults: short write, full disk, damage, power cut', async (t) => {
+void t.test('faults: short write, full disk, damage, power cut', async (t) => {
   const disk = new SimulatedFilesystem({ capacityBytes: 5 * 512 });
   await withFile(disk);
   const handle = await disk.open('/d/f');
@@ -135,7 +136,7 @@ t.test('faults: short write, full disk, damage, power cut', async (t) => {
   void disk.list('/d').then(() => (isAnswered = true));
   await disk.crashed;
   void disk.list('/d').then(() => (isAnswered = true));
-  await new Promise((resolve) => setImmediate(resolve));
+  await settle();
   t.notOk(isAnswered, 'nothing returns after the power has gone');
   t.strictSame(await disk.crash(keep).list('/d'), []);
 });
