@@ -26,13 +26,6 @@ module.exports = {
       to: { path: '^src/mec/' },
     },
     {
-      name: 'testbed-without-gateway',
-      comment: 'the gateway is constructed in gateway/ only',
-      severity: 'error',
-      from: { path: '^src/testbed/' },
-      to: { path: '^src/gateway/' },
-    },
-    {
       name: 'pure-without-host',
       comment: 'decision/ and handover/transition.ts compute: the caller reads clock, disk and network',
       severity: 'error',
