@@ -42,7 +42,7 @@ export class Delivery {
         ? request
         : { ...request, from: `${core.settings.cseId}/${from}` };
     const pointsOfAccess = textsOf(next, 'pointOfAccess');
-    return this.#send(pointsOfAccess, forwarded, serialisation, cseId);
+    return this.#send(pointsOfAccess, forwarded, serialisation, textOf(next, 'cseId') ?? cseId);
   }
 
   /** Passes a request to an AE registered here (TS-0001 9.6.5 `pointOfAccess`, 9.6.21). */
@@ -109,7 +109,8 @@ export class Delivery {
     });
     const outcomes: ResponsePrimitive[] = [];
     for (const pointOfAccess of usable) {
-      last = await this.#sendOnce(pointOfAccess, request, { serialisation, deadlineMs });
+      const options = { serialisation, deadlineMs, ...(isUrl(receiver) ? {} : { receiver }) };
+      last = await this.#sendOnce(pointOfAccess, request, options);
       if (!core.settings.notifiesEveryPointOfAccess && isAnswer(last)) return last;
       outcomes.push(last);
     }
@@ -119,7 +120,7 @@ export class Delivery {
   async #sendOnce(
     pointOfAccess: string,
     request: RequestPrimitive,
-    options: { serialisation: Serialisation; deadlineMs: Millis },
+    options: { serialisation: Serialisation; deadlineMs: Millis; receiver?: string },
   ): Promise<ResponsePrimitive> {
     const sent = await this.#core.send(pointOfAccess, request, options);
     if (sent.ok) return { ...sent.value, requestIdentifier: request.requestIdentifier };

@@ -46,9 +46,12 @@ export interface MqttTransportOptions {
 interface Link {
   readonly session: MqttSession;
   readonly exchange: MqttExchange;
+  /** Topic prefixes under which answers are heard. */
+  readonly prefixes: Map<string, Promise<Result<void, DeliveryError>>>;
 }
 
 const linksMax = 8;
+const prefixesMax = 64;
 const connectMs = millis(3_000);
 const retryMs = millis(500);
 
@@ -71,7 +74,7 @@ export class MqttTransport implements CseTransport {
   async listen(handler: CseRequestHandler): Promise<string> {
     this.#closed = false;
     const { broker, prefix = '' } = this.#options;
-    const linked = await this.#link(broker.host, broker.port, prefix);
+    const linked = await this.#link(broker.host, broker.port);
     if (!linked.ok) throw new IoError(`CSE ${this.#options.cseId} cannot listen: ${linked.error.message}`);
     this.#handler = handler;
     return `${formatPointOfAccess('mqtt', broker.host, broker.port)}${prefix === '' ? '' : `/${prefix}`}`;
@@ -100,9 +103,12 @@ export class MqttTransport implements CseTransport {
       return err({ kind: 'unreachable', message: `no MQTT receiver can be told from ${request.to}` });
     }
     const prefix = target === undefined ? poa.path : '';
-    const linked = await this.#link(poa.host, poa.port, prefix);
+    const linked = await this.#link(poa.host, poa.port);
     if (!linked.ok) return linked;
+    const heard = await this.#hear(linked.value, prefix);
+    if (!heard.ok) return heard;
     const route: MqttRoute = {
+      prefix,
       kind: 'req',
       originator: this.#level,
       receiver: isTopic ? '+' : receiver,
@@ -137,15 +143,15 @@ export class MqttTransport implements CseTransport {
     }
   }
 
-  #link(host: string, port: number, prefix: string): Promise<Result<Link, DeliveryError>> {
-    const name = `${host} ${port} ${prefix}`;
+  #link(host: string, port: number): Promise<Result<Link, DeliveryError>> {
+    const name = `${host} ${port}`;
     const known = this.#links.get(name);
     if (known !== undefined) return known;
     if (this.#links.size >= linksMax || this.#closed) {
       const kind = this.#closed ? 'closed' : 'busy';
       return Promise.resolve(err({ kind, message: `no further MQTT connection (${this.#links.size} open)` }));
     }
-    const linking = this.#connect(name, host, port, prefix);
+    const linking = this.#connect(name, host, port);
     this.#links.set(name, linking);
     void linking.then((result) => {
       if (!result.ok) this.#forget(name);
@@ -153,12 +159,7 @@ export class MqttTransport implements CseTransport {
     return linking;
   }
 
-  async #connect(
-    name: string,
-    host: string,
-    port: number,
-    prefix: string,
-  ): Promise<Result<Link, DeliveryError>> {
+  async #connect(name: string, host: string, port: number): Promise<Result<Link, DeliveryError>> {
     const { network, clock, clean = false } = this.#options;
     const suffix = this.#isOwn(name) ? '' : `::${this.#links.size}`;
     const endpoint = { host, port, clientId: `C::${this.#level}${suffix}` };
@@ -166,8 +167,8 @@ export class MqttTransport implements CseTransport {
     if (!opened.ok) return opened;
     const session = opened.value;
     const bounds = { outstandingMax: 256, handlingMax: 256 };
-    const exchange = new MqttExchange({ session, clock, prefix, encodeAnswer, ...bounds });
-    const link: Link = { session, exchange };
+    const exchange = new MqttExchange({ session, clock, encodeAnswer, ...bounds });
+    const link: Link = { session, exchange, prefixes: new Map() };
     if (this.#closed) {
       drop(link);
       return err({ kind: 'closed', message: 'the transport was closed' });
@@ -178,16 +179,33 @@ export class MqttTransport implements CseTransport {
       this.#open.delete(link);
       this.#forget(name);
     });
-    const filters = [responseFilter(this.#level, prefix)];
-    if (this.#isOwn(name)) {
-      filters.push(requestFilter(this.#level, prefix), registrationRequestFilter(this.#level, prefix));
-      exchange.onRequest((request, topic) => this.#answer(request, topic));
-    }
-    const subscribed = await session.subscribe(filters, { deadlineMs: connectMs });
+    const subscribed = this.#isOwn(name) ? await this.#hearRequests(link) : ok(undefined);
     if (subscribed.ok) return ok(link);
     this.#open.delete(link);
     drop(link);
     return subscribed;
+  }
+
+  #hearRequests({ session, exchange }: Link): Promise<Result<void, DeliveryError>> {
+    const { prefix = '' } = this.#options;
+    exchange.onRequest((request, topic) => this.#answer(request, topic));
+    const filters = [requestFilter(this.#level, prefix), registrationRequestFilter(this.#level, prefix)];
+    return session.subscribe(filters, { deadlineMs: connectMs });
+  }
+
+  /** Makes sure that answers to requests under this topic prefix arrive. */
+  #hear({ session, prefixes }: Link, prefix: string): Promise<Result<void, DeliveryError>> {
+    const known = prefixes.get(prefix);
+    if (known !== undefined) return known;
+    if (prefixes.size >= prefixesMax) {
+      return Promise.resolve(err({ kind: 'busy', message: `${prefixesMax} MQTT topic prefixes are in use` }));
+    }
+    const hearing = session.subscribe([responseFilter(this.#level, prefix)], { deadlineMs: connectMs });
+    prefixes.set(prefix, hearing);
+    void hearing.then((result) => {
+      if (!result.ok) prefixes.delete(prefix);
+    });
+    return hearing;
   }
 
   #answer: MqttRequestHandler = (request, topic) => {
@@ -203,8 +221,8 @@ export class MqttTransport implements CseTransport {
   };
 
   #isOwn(name: string): boolean {
-    const { broker, prefix = '' } = this.#options;
-    return name === `${broker.host} ${broker.port} ${prefix}`;
+    const { broker } = this.#options;
+    return name === `${broker.host} ${broker.port}`;
   }
 
   #forget(name: string): void {
@@ -212,8 +230,8 @@ export class MqttTransport implements CseTransport {
     if (this.#closed || this.#handler === undefined || !this.#isOwn(name)) return;
     this.#cancelRetry();
     this.#cancelRetry = this.#options.clock.schedule(retryMs, () => {
-      const { broker, prefix = '' } = this.#options;
-      void this.#link(broker.host, broker.port, prefix);
+      const { broker } = this.#options;
+      void this.#link(broker.host, broker.port);
     });
   }
 }

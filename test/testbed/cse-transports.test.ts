@@ -1,0 +1,224 @@
+// Proves that the testbed CSE keeps its contract over real loopback sockets: over CoAP served by a stack that is not
+// ours, over CoAP served by our own endpoint, and over MQTT; each time an IN-CSE and two MN-CSEs, bodies in CBOR. The
+// clients are the bindings of the gateway.
+import t from 'tap';
+import type { Test } from 'tap';
+import { millis } from '../../src/base/units.ts';
+import { CoapBinding, serveRequests } from '../../src/coap/coap-binding.ts';
+import { CoapEndpoint } from '../../src/coap/endpoint.ts';
+import { NodeClock, sleep } from '../../src/host/clock.ts';
+import { NodeEntropy, randomHex } from '../../src/host/entropy.ts';
+import { NodeNetwork } from '../../src/host/network.ts';
+import { MqttBinding } from '../../src/mqtt/mqtt-binding.ts';
+import { MqttSession } from '../../src/mqtt/mqtt-session.ts';
+import { buildTopic, parseTopic, responseTopic } from '../../src/mqtt/topics.ts';
+import { parsePointOfAccess } from '../../src/onem2m/address.ts';
+import type { Binding, RequestHandler } from '../../src/onem2m/binding.ts';
+import { CseClient } from '../../src/onem2m/cse-client.ts';
+import { CseType } from '../../src/onem2m/enums.ts';
+import { decodeBody, decodeRequest, encodeBody, encodeResponse } from '../../src/onem2m/serialisation.ts';
+import type { CseEvent } from '../../src/testbed/cse/cse-core.ts';
+import type { CseTransport } from '../../src/testbed/cse/cse-transport.ts';
+import { TestbedCse } from '../../src/testbed/cse/testbed-cse.ts';
+import { ForeignCoapTransport } from '../../src/testbed/cse/transports/foreign-coap-transport.ts';
+import { MqttTransport } from '../../src/testbed/cse/transports/mqtt-transport.ts';
+import { OwnCoapTransport } from '../../src/testbed/cse/transports/own-coap-transport.ts';
+import { MqttBroker } from '../../src/testbed/mqtt-broker.ts';
+import { runContract } from './cse-contract.ts';
+import type { CseName, NotificationEndpoint } from './cse-contract-bench.ts';
+
+const network = new NodeNetwork();
+const clock = new NodeClock();
+const entropy = new NodeEntropy();
+const adminOriginator = 'CAdmin';
+const deadlineMs = millis(5_000);
+
+/** How the parties of one run speak. */
+interface Wires {
+  readonly name: string;
+  transport(cse: CseName): CseTransport;
+  /** A gateway's way to a CSE. */
+  bind(originator: string, cse: CseName, pointOfAccess: string): Promise<Binding>;
+  listen(handler: RequestHandler): Promise<NotificationEndpoint>;
+}
+
+/** Starts the three CSEs, runs the contract, and stops them. */
+async function proves(t: Test, wires: Wires): Promise<void> {
+  const events: CseEvent[] = [];
+  const make = async (name: CseName, registrar?: string): Promise<TestbedCse> => {
+    const cse = new TestbedCse({
+      cseId: `/id-${name}`,
+      cseBaseName: `cse-${name}`,
+      cseType: name === 'in' ? CseType.inCse : CseType.mnCse,
+      spId: '//sp.example',
+      adminOriginator,
+      clock,
+      entropy,
+      transports: [wires.transport(name)],
+      serialisation: 'cbor',
+      requestDeadlineMs: millis(2_000),
+      registrationRetryMs: millis(50),
+      onEvent: (event) => events.push(event),
+      ...(registrar === undefined
+        ? {}
+        : { registrar: { cseId: '/id-in', pointOfAccess: registrar, cseBaseName: 'cse-in' } }),
+    });
+    await cse.start();
+    t.teardown(() => cse.stop());
+    return cse;
+  };
+  const inCse = await make('in');
+  const [registrar = ''] = inCse.pointsOfAccess;
+  const cses = { in: inCse, mn1: await make('mn1', registrar), mn2: await make('mn2', registrar) };
+  for (let round = 0; events.filter(({ kind }) => kind === 'registered').length < 2; round++) {
+    if (round > 500) throw new Error('the MN-CSEs did not register');
+    await sleep(clock, millis(10));
+  }
+  await runContract(t, {
+    name: wires.name,
+    adminOriginator,
+    addresses: {
+      in: { cseId: '/id-in', cseBaseName: 'cse-in' },
+      mn1: { cseId: '/id-mn1', cseBaseName: 'cse-mn1' },
+      mn2: { cseId: '/id-mn2', cseBaseName: 'cse-mn2' },
+    },
+    capabilities: {
+      forwardsToSibling: true,
+      notifiesAcross: true,
+      pollingChannel: true,
+      announcement: true,
+      group: true,
+      flexContainer: true,
+      timeSeries: true,
+      nonBlocking: true,
+      assignsStems: true,
+      limitsAfterFilter: true,
+      explainsErrors: true,
+      verifiesUnreachable: true,
+    },
+    entropy,
+    patienceMs: millis(5_000),
+    connect: async (originator, cse) => {
+      const [pointOfAccess = ''] = cses[cse].pointsOfAccess;
+      const binding = await wires.bind(originator, cse, pointOfAccess);
+      return new CseClient({ binding, originator, entropy, deadlineMs });
+    },
+    listen: (handler) => wires.listen(handler),
+    wait: (durationMs) => sleep(clock, millis(durationMs)),
+    unixMs: () => clock.unixMs(),
+  });
+}
+
+async function openEndpoint(): Promise<CoapEndpoint> {
+  const socket = await network.openDatagram({ localAddress: '127.0.0.1' });
+  return new CoapEndpoint({ socket, clock, entropy });
+}
+
+function coapWires(name: string, transport: () => CseTransport): Wires {
+  return {
+    name,
+    transport,
+    bind: async (_originator, _cse, pointOfAccess) => {
+      const endpoint = await openEndpoint();
+      const peer = { address: '127.0.0.1', port: parsePointOfAccess(pointOfAccess)?.port ?? 0 };
+      const binding = new CoapBinding({ endpoint, clock, peer, serialisation: 'cbor' });
+      return {
+        send: (request, options) => binding.send(request, options),
+        close: () => endpoint.close(),
+      };
+    },
+    listen: async (handler) => {
+      const endpoint = await openEndpoint();
+      serveRequests(endpoint, handler);
+      return {
+        pointOfAccess: `coap://127.0.0.1:${endpoint.local.port}`,
+        close: () => endpoint.close(),
+      };
+    },
+  };
+}
+
+// The contract waits for expiration times to pass; side by side the three runs wait together.
+t.jobs = 3;
+
+void t.test('CoAP served by node-coap', { buffered: true }, async (t) => {
+  await proves(
+    t,
+    coapWires('the testbed CSE on node-coap', () => new ForeignCoapTransport({ network, clock })),
+  );
+});
+
+void t.test('CoAP served by our own endpoint', { buffered: true }, async (t) => {
+  await proves(
+    t,
+    coapWires('the testbed CSE on the own endpoint', () => new OwnCoapTransport({ network, clock, entropy })),
+  );
+});
+
+function mqttWires(broker: MqttBroker): Wires {
+  const { address: host, port } = broker;
+  const session = () => ({
+    network,
+    clock,
+    endpoint: { host, port, clientId: `A::${randomHex(entropy, 6)}` },
+    deadlineMs,
+    protocolVersion: 4 as const,
+    clean: true,
+  });
+  let listeners = 0;
+  return {
+    name: 'the testbed CSE over MQTT',
+    transport: (cse) =>
+      new MqttTransport({ network, clock, cseId: `/id-${cse}`, broker: { host, port }, clean: true }),
+    bind: async (originator, cse) => {
+      const options = session();
+      const opened = await MqttBinding.open({
+        session: options,
+        cseId: `/id-${cse}`,
+        serialisation: 'cbor',
+        originators: [originator],
+        credentialId: options.endpoint.clientId,
+      });
+      if (!opened.ok) throw new Error(opened.error.message);
+      return opened.value;
+    },
+    // An AE's receiver is known by its topic prefix here, because it listens before its AE has a name. As the URL of a
+    // notification target the same point of access is a whole topic.
+    listen: async (handler) => {
+      const opened = await MqttSession.open(session());
+      if (!opened.ok) throw new Error(opened.error.message);
+      const prefix = `receiver${++listeners}`;
+      const receiver = opened.value;
+      receiver.onMessage(({ topic, payload }) => {
+        const serialisation = payload[0] === 0x7b ? 'json' : 'cbor';
+        const request = decodeRequest(decodeBody(payload, serialisation));
+        const originator = (request.from ?? '').replace('/', '');
+        const asked = parseTopic(topic) ?? {
+          prefix: '',
+          kind: 'req',
+          originator,
+          receiver: prefix,
+          serialisation,
+        };
+        void handler(request).then((response) =>
+          receiver.publish(
+            buildTopic(responseTopic(asked)),
+            encodeBody(encodeResponse(response), serialisation),
+            { deadlineMs },
+          ),
+        );
+      });
+      await receiver.subscribe([prefix, `${prefix}/oneM2M/req/#`], { deadlineMs });
+      return {
+        pointOfAccess: `mqtt://${host}:${port}/${prefix}`,
+        close: () => receiver.close(),
+      };
+    },
+  };
+}
+
+void t.test('MQTT', { buffered: true }, async (t) => {
+  const broker = await MqttBroker.open({ connectionsMax: 256 });
+  t.teardown(() => broker.close());
+  await proves(t, mqttWires(broker));
+});
