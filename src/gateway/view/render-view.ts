@@ -34,11 +34,12 @@ export function layoutView(model: ViewModel, size: TerminalSize): Line[] {
   return [titleLine(model, columns), ...body, ...blank, footer];
 }
 
-/** The sections with graphs as high as the screen has room for. */
+/** The sections with graphs as high as the screen has room for, at a height that does not change with what comes and goes. */
 function tallest(model: ViewModel, columns: number, rows: number): Section[] {
   for (let height = graphHeightMax; height > 1; height--) {
     const given = sections(model, columns, height);
-    if (given.reduce((sum, { lines }) => sum + lines.length, 0) <= rows) return given;
+    const wanted = given.map(({ lines, reserve }) => reserve ?? lines.length);
+    if (wanted.reduce((sum, count) => sum + count, 0) <= rows) return given;
   }
   return sections(model, columns, 1);
 }
@@ -49,6 +50,8 @@ interface Section {
   readonly min: number;
   /** Sections of a low rank give way first. */
   readonly rank: number;
+  /** Lines that count for the height of the graphs, where the true number varies. */
+  readonly reserve?: number;
 }
 
 function fit(given: readonly Section[], rows: number): Line[] {
@@ -84,7 +87,7 @@ function sections(model: ViewModel, columns: number, graphHeight: number): Secti
       span(`  ${durationText(status.uptimeMs - sinceMs)}`, 'dim'),
     ]);
   return [
-    { lines: alarms, min: Math.min(2, alarms.length), rank: 8 },
+    { lines: alarms, min: Math.min(2, alarms.length), rank: 8, reserve: 1 },
     { lines: [heading('links', columns), ...links], min: 3, rank: 5 },
     { lines: [heading('level of the cells of each CSE', columns), ...levels], min: 3, rank: 4 },
     { lines: [heading('service', columns), ...serviceLines(status)], min: 4, rank: 7 },
@@ -92,10 +95,11 @@ function sections(model: ViewModel, columns: number, graphHeight: number): Secti
       lines: [heading(endedTitle(status), columns), ...ended],
       min: Math.min(4, 1 + ended.length),
       rank: 3,
+      reserve: 5,
     },
     { lines: [heading('readings', columns), ...bufferLines(model, status, columns)], min: 3, rank: 6 },
     { lines: sourceLines(status), min: 0, rank: 2 },
-    { lines: messageLines(model, columns), min: 0, rank: 1 },
+    { lines: messageLines(model, columns), min: 0, rank: 1, reserve: 5 },
   ];
 }
 
