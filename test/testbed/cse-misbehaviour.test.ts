@@ -168,7 +168,7 @@ await t.test('what is under way at a crash is never answered, not even after the
   const it = await bed(t, 8);
   const { mn1 } = it.world.cses;
   const channel = await it.gateway.create('cse-mn1/gw', ResourceType.pollingChannel, {
-    pollingChannel: { resourceName: 'pch' } as object,
+    pollingChannel: { resourceName: 'pch' },
   });
   ok(t, channel, rsc.created, 'a polling channel');
   mn1.misbehaviour.add(once({ kind: 'delay', delayMs: millis(3000) }));

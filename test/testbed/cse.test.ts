@@ -6,10 +6,13 @@ import t from 'tap';
 import type { Test } from 'tap';
 import { millis } from '../../src/base/units.ts';
 import { contentOf } from '../../src/onem2m/cse-client.ts';
-import type { CseClient } from '../../src/onem2m/cse-client.ts';
+import type { CseClient, CseOutcome } from '../../src/onem2m/cse-client.ts';
 import { Operation, ResourceType, ResponseStatusCode } from '../../src/onem2m/enums.ts';
+import type { ResourceType as ResourceTypeValue } from '../../src/onem2m/enums.ts';
 import { encodeTimestamp } from '../../src/onem2m/primitives.ts';
 import type { RequestPrimitive } from '../../src/onem2m/primitives.ts';
+import type { PrimitiveContent } from '../../src/onem2m/resources.ts';
+import { typePolicies } from '../../src/testbed/cse/attribute-table.ts';
 import { runContract } from './cse-contract.ts';
 import { aeContent, instance, ok, refused } from './cse-contract-bench.ts';
 import type { ContractTarget } from './cse-contract-bench.ts';
@@ -130,77 +133,129 @@ await t.test('primitives that break the rules are answered with the code of thei
   }
 });
 
-await t.test('whatever arrives is answered with a code, and the CSE goes on (I12)', async (t) => {
-  const { world, gateway } = await bed(t, 21);
-  const name = fc.constantFrom(
-    'from',
-    'to',
-    'labels',
-    'filterCriteria',
-    'ae',
-    'container',
-    'subscription',
-    'con',
-  );
-  const junk = fc.oneof(fc.jsonValue(), fc.dictionary(name, fc.jsonValue()));
-  const to = fc.oneof(
-    fc.constantFrom('', '-', '/', '//', 'Cgw', 'cse-mn1/gw', 'cse-mn1/gw/la', '/id-mn1/-/gw', '-/gw/fopt/x'),
-    fc.string(),
-  );
-  const roots = ['ae', 'container', 'contentInstance', 'subscription', 'group', 'accessControlPolicy', 'x:y'];
-  const attributes = [
-    'labels',
-    'expirationTime',
-    'notificationUri',
-    'eventNotificationCriteria',
-    'batchNotify',
-    'memberIds',
-    'maxNrOfMembers',
-    'privileges',
-    'selfPrivileges',
-    'content',
-    'announceTo',
-    'accessControlPolicyIds',
-    'creator',
-    'maxInstanceAge',
+/** Values of every kind an attribute may have, and kinds it may not. */
+const junk = fc.oneof(
+  fc.jsonValue(),
+  fc.constantFrom(
+    'Cgw',
+    'cse-mn1/gw/data',
+    '/id-in',
+    'mem://gw',
+    'PT1S',
+    '20990101T000000',
+    '19990101T000000',
+  ),
+  fc.array(fc.constantFrom('Cgw', 'Cnobody', '/id-in', 'mem://gw', 'cse-mn1/gw/data', '*')),
+  fc.integer({ min: -1, max: 5 }),
+);
+
+/** What each type needs to be created. */
+const sound: readonly (readonly [type: number, root: string, attributes: object])[] = [
+  [1, 'accessControlPolicy', { privileges: {}, selfPrivileges: {} }],
+  [2, 'ae', { appId: 'N1', requestReachability: true, supportedReleaseVersions: ['4'] }],
+  [3, 'container', {}],
+  [4, 'contentInstance', { content: 1 }],
+  [9, 'group', { maxNrOfMembers: 3, memberIds: ['cse-mn1/gw/data'] }],
+  [15, 'pollingChannel', {}],
+  [
+    16,
+    'remoteCse',
+    { cseId: '/x', cseBase: '/x/y', requestReachability: true, supportedReleaseVersions: [] },
+  ],
+  [23, 'subscription', { notificationUri: ['Cgw'] }],
+  [28, 'x:y', { containerDefinition: 'z' }],
+  [29, 'timeSeries', {}],
+  [30, 'timeSeriesInstance', { content: 1, dataGenerationTime: '20260101T000000' }],
+];
+
+/** CREATE and UPDATE requests with attributes exchanged for anything, and primitives that hold anything at all. */
+function anyRequest(): fc.Arbitrary<object> {
+  const names = [...typePolicies.values()].flatMap(({ attributes }) => Object.keys(attributes));
+  const changes = fc.dictionary(fc.constantFrom(...new Set(names), 'lvl'), junk, { maxKeys: 2 });
+  const places = [
+    'cse-mn1',
+    'cse-mn1/gw',
+    'cse-mn1/gw/data',
+    'cse-mn1/gw/ts',
+    'cse-mn1/gw/data/la',
+    'Cgw',
+    '-/gw/pch/pcu',
   ];
-  const content = fc.dictionary(
-    fc.constantFrom(...roots),
-    fc.dictionary(fc.constantFrom(...attributes), junk, { maxKeys: 5 }),
-    {
-      maxKeys: 1,
-    },
+  const to = fc.oneof(fc.constantFrom(...places, '', '/', '//', '/id-mn1/-/gw', '-/gw/fopt/x'), fc.string());
+  const from = fc.constantFrom('Cgw', 'CAdmin', '/id-in', 'S');
+  const common = { requestIdentifier: fc.constant('r'), releaseVersionIndicator: fc.constant('4') };
+  const nearlySound = fc
+    .tuple(fc.constantFrom(...sound), changes, fc.boolean())
+    .chain(([[type, root, attributes], changed, isUpdate]) =>
+      fc.record({
+        ...common,
+        operation: fc.constant(isUpdate ? 3 : 1),
+        to: fc.constantFrom(...places),
+        from: fc.constantFrom('Cgw', 'CAdmin'),
+        resourceType: fc.constant(type),
+        primitiveContent: fc.constant({ [root]: isUpdate ? changed : { ...attributes, ...changed } }),
+      }),
+    );
+  const filter = fc.dictionary(
+    fc.constantFrom('filterUsage', 'labels', 'resourceType', 'limit', 'attributes'),
+    junk,
   );
-  const request = fc.record(
+  const anything = fc.record(
     {
+      ...common,
       operation: fc.integer({ min: 1, max: 5 }),
       to,
-      from: fc.constantFrom('Cgw', 'CAdmin', '/id-in', 'S', ''),
-      requestIdentifier: fc.constant('r'),
-      releaseVersionIndicator: fc.constant('4'),
-      resourceType: fc.constantFrom(1, 2, 3, 4, 9, 14, 15, 16, 23, 28, 29, 30, 10002, 0),
-      primitiveContent: fc.oneof(content, junk),
+      from,
+      resourceType: fc.oneof(fc.constantFrom(...sound.map(([type]) => type)), junk),
+      primitiveContent: junk,
       resultContent: fc.oneof(fc.integer({ min: 0, max: 12 }), junk),
-      filterCriteria: fc.dictionary(
-        fc.constantFrom('filterUsage', 'labels', 'resourceType', 'limit', 'attributes'),
-        junk,
-      ),
+      filterCriteria: filter,
       requestExpirationTimestamp: fc.oneof(fc.constant('500'), junk),
     },
     { requiredKeys: ['operation', 'to', 'requestIdentifier', 'releaseVersionIndicator'] },
   );
+  return fc.oneof({ arbitrary: nearlySound, weight: 3 }, anything);
+}
+
+await t.test('whatever arrives is answered with a code, and the CSE goes on (I12)', async (t) => {
+  const { world, gateway } = await bed(t, 21);
+  const seen = new Set<number>();
+  const children: [ResourceTypeValue, PrimitiveContent][] = [
+    [ResourceType.container, { container: { resourceName: 'data' } }],
+    [ResourceType.timeSeries, { timeSeries: { resourceName: 'ts' } }],
+    [ResourceType.pollingChannel, { pollingChannel: { resourceName: 'pch' } }],
+  ];
   await fc.assert(
-    fc.asyncProperty(request, async (one) => {
-      const answer = world.cses.mn1.handle(one as unknown as RequestPrimitive, { serialisation: 'json' });
+    fc.asyncProperty(anyRequest(), async (one) => {
+      // Whatever an earlier request deleted is there again.
+      const ae = { ...aeContent('gw'), pointOfAccess: ['mem://gw'] };
+      await gateway.create('cse-mn1', ResourceType.ae, { ae });
+      for (const [type, content] of children) await gateway.create('cse-mn1/gw', type, content);
+      const answer = world.cses.mn1.handle(one as RequestPrimitive, { serialisation: 'json' });
       const response = await world.until(answer);
       const code = response?.responseStatusCode ?? 0;
       if (code === 5000) throw new Error(String(response?.primitiveContent?.debugInfo));
       if (code < 1000) throw new Error('no code');
+      seen.add(code);
     }),
-    { numRuns: 600 },
+    { numRuns: 500 },
   );
+  for (const code of [2001, 2004, 4000]) t.ok(seen.has(code), `the inputs reach ${code}`);
   const alive = await gateway.retrieve('cse-mn1', { from: 'CAdmin' });
   ok(t, alive, rsc.ok, 'still serving');
+});
+
+await t.test('a name is claimed once even while targets are being verified', async (t) => {
+  const { gateway, heard } = await bed(t, 29);
+  const subscription = { resourceName: 'sub', notificationUri: ['mem://gw/ntf'] };
+  const create = (): Promise<CseOutcome> =>
+    gateway.create('cse-mn1/gw', ResourceType.subscription, { subscription });
+  const outcomes = await Promise.all([create(), create(), create()]);
+  t.equal(outcomes.filter((outcome) => outcome.ok).length, 1, 'one of three');
+  for (const outcome of outcomes) if (!outcome.ok) refused(t, outcome, rsc.conflict, 'the others');
+  t.equal(heard.length, 3, 'all were verified meanwhile');
+  refused(t, await create(), rsc.conflict, 'a later one');
+  t.equal(heard.length, 3, 'is refused before its target is bothered');
 });
 
 await t.test('limits of instances by bytes and age; sizes are counted', async (t) => {
