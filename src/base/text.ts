@@ -35,7 +35,10 @@ const hidden = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 
 /** Foreign text made safe for a terminal or a log line: no control characters, bounded length. */
 export function printable(text: string, lengthMax = 120): string {
-  const shown = text.replace(hidden, (char) => `\\x${(char.codePointAt(0) ?? 0).toString(16).padStart(2, '0')}`);
+  const shown = text.replace(
+    hidden,
+    (char) => `\\x${(char.codePointAt(0) ?? 0).toString(16).padStart(2, '0')}`,
+  );
   return shown.length <= lengthMax ? shown : `${shown.slice(0, lengthMax - 1)}…`;
 }
 

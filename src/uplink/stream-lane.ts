@@ -4,7 +4,8 @@
  * A record is named by its log and number, so a repeat of it at the same CSE answers 4105 and counts as delivered. Another
  * CSE does not know the name: a record whose answer is still missing when the stream moves, and the records a crashed run
  * may have delivered without remembering, are in doubt. The lane asks the CSE they may be at before it sends them
- * elsewhere; where that cannot be settled the copy carries the label `baton:indoubt` (I2).
+ * elsewhere; where that cannot be settled the copy carries the label `baton:indoubt` (I2). A move is over only when nothing
+ * is in doubt any more: a restart then has to ask one CSE at most, because all that is pending was sent to one only.
  */
 import type { Millis, Seq, StreamName } from '../base/units.ts';
 import { millis, seq as toSeq } from '../base/units.ts';
@@ -67,8 +68,8 @@ export interface UplinkObserver {
 interface Doubt {
   readonly destination: Destination;
   readonly throughSeq: Seq;
-  /** True when a request was under way, so that it may still arrive after the CSE said it has no such record. */
-  readonly mayStillArrive: boolean;
+  /** The record whose request was under way: it may still arrive after the CSE said that it has no such record. */
+  readonly lateSeq?: Seq;
   unreachable: boolean;
 }
 
@@ -89,6 +90,8 @@ export class StreamLane {
   readonly #stop = new AbortController();
   #destination: Destination | undefined;
   #pending: PendingSwitch | undefined;
+  /** A move that is made but has records in doubt. */
+  #settling: { readonly moved: (firstSeq: Seq) => void; readonly firstSeq: Seq } | undefined;
   #doubts: Doubt[] = [];
   #underWay: AbortController | undefined;
   #wake: () => void = () => undefined;
@@ -119,6 +122,7 @@ export class StreamLane {
       this.#stirred = false;
       const record = (await this.#source.peek(this.stream, 1))[0];
       if (this.#pending !== undefined) this.#move(this.#pending, record);
+      this.#settle(record);
       const destination = this.#destination;
       if (destination === undefined || record === undefined) await this.#woken();
       else await this.#deliver(record, destination);
@@ -138,13 +142,13 @@ export class StreamLane {
 
   /** Records up to `throughSeq` may be at `destination` from an earlier run. */
   doubt(destination: Destination, throughSeq: Seq): void {
-    this.#doubts.push({ destination, throughSeq, mayStillArrive: false, unreachable: false });
+    this.#doubts.push({ destination, throughSeq, unreachable: false });
   }
 
   /**
    * Sends everything from the next record on to `destination` (nowhere when undefined). Waits for the answer to the record
    * under way until `signal` aborts; then that record is in doubt. With `sourceLost` nobody asks the CSE left behind.
-   * Resolves to the first number for the new destination.
+   * Resolves to the first number for the new destination once no record is in doubt any more.
    */
   switchTo(destination: Destination | undefined, sourceLost: boolean, signal: AbortSignal): Promise<Seq> {
     return new Promise((resolve) => {
@@ -168,7 +172,22 @@ export class StreamLane {
     if (pending.sourceLost) for (const doubt of this.#doubts) doubt.unreachable = true;
     this.#destination = pending.destination;
     this.#retryMs = this.#settings.retryMsMin;
-    pending.moved(next?.seq ?? toSeq(this.#source.lastSeq(this.stream) + 1));
+    this.#settling?.moved(this.#settling.firstSeq);
+    this.#settling = {
+      moved: pending.moved,
+      firstSeq: next?.seq ?? toSeq(this.#source.lastSeq(this.stream) + 1),
+    };
+  }
+
+  /** Ends a move when the next record is in no doubt: what comes after it is in none either. */
+  #settle(next: StoredRecord | undefined): void {
+    const isDoubtful = this.#doubts.some(
+      ({ destination, throughSeq }) =>
+        next !== undefined && destination.cseId !== this.#destination?.cseId && throughSeq >= next.seq,
+    );
+    if (isDoubtful && this.#destination !== undefined) return;
+    this.#settling?.moved(this.#settling.firstSeq);
+    this.#settling = undefined;
   }
 
   #stir(): void {
@@ -210,10 +229,10 @@ export class StreamLane {
       const tookMs = millis(this.#clock.monotonicMs() - sentMs);
       this.#observer.onExchange(destination, { isAnswered, sentMs, tookMs });
     }
-    await this.#settle(record, destination, outcome);
+    await this.#conclude(record, destination, outcome);
   }
 
-  async #settle(record: StoredRecord, destination: Destination, outcome: CseOutcome): Promise<void> {
+  async #conclude(record: StoredRecord, destination: Destination, outcome: CseOutcome): Promise<void> {
     if (outcome.ok || isRejectedWith(outcome.error, ResponseStatusCode.conflict)) {
       this.#acknowledge(record);
       return;
@@ -233,10 +252,13 @@ export class StreamLane {
     if (this.#pending === undefined) await this.#backOff();
   }
 
-  /** At the same CSE a repeat is recognised by its name, so only the newest unanswered record per CSE matters. */
   #noteUnanswered(record: StoredRecord, destination: Destination): void {
-    this.#doubts = this.#doubts.filter((doubt) => doubt.destination.cseId !== destination.cseId);
-    this.#doubts.push({ destination, throughSeq: record.seq, mayStillArrive: true, unreachable: false });
+    const isSame = (doubt: Doubt): boolean => doubt.destination.cseId === destination.cseId;
+    const throughSeq = toSeq(
+      Math.max(record.seq, ...this.#doubts.filter(isSame).map((doubt) => doubt.throughSeq)),
+    );
+    this.#doubts = this.#doubts.filter((doubt) => !isSame(doubt));
+    this.#doubts.push({ destination, throughSeq, lateSeq: record.seq, unreachable: false });
   }
 
   #acknowledge(record: StoredRecord): void {
@@ -266,7 +288,7 @@ export class StreamLane {
       );
       if (held.ok) return 'delivered';
       const isAbsent = isRejectedWith(held.error, ResponseStatusCode.notFound);
-      if (isAbsent && !doubt.mayStillArrive) {
+      if (isAbsent && doubt.lateSeq !== record.seq) {
         // Delivery is in order, so what comes after the first absent record is absent as well.
         this.#doubts = this.#doubts.filter((other) => other !== doubt);
         continue;

@@ -45,7 +45,7 @@ export class Uplink {
   /**
    * Moves every stream to `destination` (to nowhere when undefined), each at its own quiet moment; what is unanswered
    * after `deadlineMs` moves as it is, in doubt. `sourceLost` says that the CSE left behind does not answer. Resolves to the
-   * first number of each stream for the new destination.
+   * first number of each stream for the new destination when nothing is in doubt any more.
    */
   async switchTo(
     destination: Destination | undefined,
