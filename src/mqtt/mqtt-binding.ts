@@ -69,7 +69,6 @@ export class MqttBinding implements Binding {
     this.#exchange = new MqttExchange({
       session,
       clock: this.#clock,
-      prefix: this.#prefix,
       ...(options.outstandingMax === undefined ? {} : { outstandingMax: options.outstandingMax }),
     });
     session.onClose((reason) => {
@@ -157,6 +156,7 @@ export class MqttBinding implements Binding {
 
   #route(originator: string, isRegistration: boolean): MqttRoute {
     return {
+      prefix: this.#prefix,
       kind: isRegistration ? 'reg_req' : 'req',
       originator: isRegistration ? encodeEntity(originator) : this.#levelOf(originator),
       receiver: this.#cseLevel,

@@ -76,7 +76,6 @@ const answeredBytesMax = 4_096;
 export class MqttExchange {
   readonly #session: MqttSession;
   readonly #clock: Clock;
-  readonly #prefix: string;
   readonly #outstandingMax: number;
   readonly #handlingMax: number;
   readonly #encodeAnswer: (response: ResponsePrimitive, serialisation: Serialisation) => Uint8Array;
@@ -99,8 +98,6 @@ export class MqttExchange {
   constructor(options: {
     session: MqttSession;
     clock: Clock;
-    /** Path of the point of access, without leading slash. */
-    prefix?: string;
     outstandingMax?: number;
     handlingMax?: number;
     /** Writes answers; a double may write broken ones. */
@@ -108,7 +105,6 @@ export class MqttExchange {
   }) {
     this.#session = options.session;
     this.#clock = options.clock;
-    this.#prefix = options.prefix ?? '';
     this.#outstandingMax = options.outstandingMax ?? 64;
     this.#handlingMax = options.handlingMax ?? 64;
     this.#encodeAnswer =
@@ -149,7 +145,7 @@ export class MqttExchange {
     if (options.signal?.aborted === true) {
       return err({ kind: 'cancelled', message: `request to ${request.to}: cancelled before it began` });
     }
-    const topic = route.verbatimTopic ?? buildTopic(route, this.#prefix);
+    const topic = route.verbatimTopic ?? buildTopic(route);
     const answer = this.#awaitAnswer(key, route, options);
     const published = await Promise.race([
       this.#session.publish(topic, payload, { deadlineMs: options.deadlineMs }),
@@ -194,7 +190,7 @@ export class MqttExchange {
 
   #receive(message: MqttMessage): void {
     if (this.#closed) return;
-    const topic = parseTopic(message.topic, this.#prefix);
+    const topic = parseTopic(message.topic);
     if (topic === undefined) {
       this.#counters.unknownTopic++;
       return;
@@ -214,6 +210,7 @@ export class MqttExchange {
     const pending = this.#pending.get(identifierOf(wire) ?? '');
     if (
       pending === undefined ||
+      pending.answerTopic.prefix !== topic.prefix ||
       pending.answerTopic.kind !== topic.kind ||
       pending.answerTopic.originator !== topic.originator ||
       (!pending.anyReceiver && pending.answerTopic.receiver !== topic.receiver)
@@ -271,7 +268,7 @@ export class MqttExchange {
         return;
       }
       const payload = this.#encodeAnswer(response, topic.serialisation);
-      const answer = { topic: buildTopic(responseTopic(topic), this.#prefix), payload };
+      const answer = { topic: buildTopic(responseTopic(topic)), payload };
       if (payload.length <= answeredBytesMax) entry.answer = answer;
       else this.#answered.delete(key);
       await this.#publishAnswer(answer.topic, payload);

@@ -269,10 +269,15 @@ export class MqttSession {
       });
       this.#waiting.add(fail);
       signal?.addEventListener('abort', onAbort, { once: true });
-      act((error) => {
-        if (error === undefined) settle(ok(undefined));
-        else fail({ kind: 'reset', message: `${what}: ${errorText(error)}` });
-      });
+      try {
+        act((error) => {
+          if (error === undefined) settle(ok(undefined));
+          else fail({ kind: 'reset', message: `${what}: ${errorText(error)}` });
+        });
+      } catch (error) {
+        // The library throws when its stores went away with the connection in this very turn.
+        fail({ kind: 'unreachable', message: `${what}: ${errorText(error)}` });
+      }
     });
   }
 

@@ -12,6 +12,8 @@ export type TopicKind = 'req' | 'resp' | 'reg_req' | 'reg_resp';
 
 /** A topic taken apart. Responses keep the order of their request: the originator is who asked. */
 export interface OneM2mTopic {
+  /** Path of the point of access without its leading slash, or empty. */
+  readonly prefix: string;
   readonly kind: TopicKind;
   /** Topic level of the entity that sent the request. */
   readonly originator: string;
@@ -46,19 +48,20 @@ export function aeLevels(aeId: string, registrarCseId: string): string[] {
   return aeId.includes('/') ? [level] : [level, `${encodeEntity(registrarCseId)}:${level}`];
 }
 
-/** The text of a topic; `prefix` is the path of a point of access without its leading slash, or empty. */
-export function buildTopic(topic: OneM2mTopic, prefix: string): string {
-  return `${prefix}/oneM2M/${topic.kind}/${topic.originator}/${topic.receiver}/${topic.serialisation}`;
+/** The text of a topic. */
+export function buildTopic(topic: OneM2mTopic): string {
+  return `${topic.prefix}/oneM2M/${topic.kind}/${topic.originator}/${topic.receiver}/${topic.serialisation}`;
 }
 
-/** Undefined for any text that is no oneM2M topic under this prefix, or whose content type is not spoken here. */
-export function parseTopic(text: string, prefix: string): OneM2mTopic | undefined {
-  if (!text.startsWith(`${prefix}/oneM2M/`)) return undefined;
-  const levels = text.slice(prefix.length + 1).split('/');
-  const [, kind = '', originator = '', receiver = '', serialisation] = levels;
-  if (levels.length !== 5 || !kinds.includes(kind) || originator === '' || receiver === '') return undefined;
+/** Undefined for any text that is no oneM2M topic, or whose content type is not spoken here. */
+export function parseTopic(text: string): OneM2mTopic | undefined {
+  const levels = text.split('/');
+  const [marker, kind = '', originator = '', receiver = '', serialisation] = levels.slice(-5);
+  if (levels.length < 6 || marker !== 'oneM2M' || !kinds.includes(kind)) return undefined;
+  if (originator === '' || receiver === '') return undefined;
   if (serialisation !== 'json' && serialisation !== 'cbor') return undefined;
-  return { kind: kind as TopicKind, originator, receiver, serialisation };
+  const prefix = levels.slice(0, -5).join('/');
+  return { prefix, kind: kind as TopicKind, originator, receiver, serialisation };
 }
 
 /** The topic of the answer to a request on `topic`. */
