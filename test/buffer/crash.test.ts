@@ -101,6 +101,8 @@ async function firstFailure(
     try {
       const world = await World.open(mutate(disk, mutant), witness, { seed: 1000 + index, limits });
       await world.check();
+      const isForgotten = world.damage.some(({ message }) => message.includes('counts start again'));
+      if (isForgotten && witness.stored.size > 0) throw new Error('the cursor is lost');
       // A number given once more shows in its name.
       await world.append(streamA, 20);
       await world.append(streamC, 20);
@@ -116,9 +118,9 @@ void t.test('one power cut, and a second one after it', async (t) => {
   const entropy = new SeededEntropy(7);
   const disk = new SimulatedFilesystem();
   const witness = new Witness();
-  const states = await cuts(disk, witness, entropy, 6, () => firstRun(disk, witness));
+  const states = await cuts(disk, witness, entropy, 4, () => firstRun(disk, witness));
   t.comment(`seed ${entropy.seed}, ${disk.operationCount} operations, ${states.length} states`);
-  t.ok(states.length > 500);
+  t.ok(states.length > 300);
   t.equal(await firstFailure(states), undefined);
 
   let second = 0;
