@@ -440,6 +440,38 @@ await t.test(
   },
 );
 
+await t.test(
+  'of several points of access the first that answers is used, or each gets its copy',
+  async (t) => {
+    for (const notifiesEveryPointOfAccess of [false, true]) {
+      const settings = { notifiesEveryPointOfAccess, requestDeadlineMs: millis(1000) };
+      const world = new CseWorld({ seed: 30, settings });
+      await world.start();
+      t.teardown(() => world.stop());
+      const heard: string[][] = [[], []];
+      for (const [index, identifiers] of heard.entries()) {
+        world.network.listenAe(`mem://gw${index}`, ({ requestIdentifier }) => {
+          identifiers.push(requestIdentifier);
+          return Promise.resolve({ responseStatusCode: rsc.ok, requestIdentifier });
+        });
+      }
+      const gateway = world.client('Cgw', 'mn1');
+      const pointOfAccess = ['mem://gw0', 'mem://gw1'];
+      const ae = { ...aeContent('gw'), pointOfAccess };
+      ok(t, await gateway.create('cse-mn1', ResourceType.ae, { ae }), rsc.created, 'an AE');
+      const notify = (): Promise<CseOutcome> =>
+        gateway.notify('Cgw', { notification: { subscriptionReference: 'x' } });
+      ok(t, await notify(), rsc.ok, 'NOTIFY');
+      const counts = (): number[] => heard.map(({ length }) => length);
+      t.strictSame(counts(), notifiesEveryPointOfAccess ? [1, 1] : [1, 0]);
+      if (notifiesEveryPointOfAccess) t.not(heard[0]?.[0], heard[1]?.[0], 'under identifiers of their own');
+      world.network.cut('mem://gw0');
+      ok(t, await notify(), rsc.ok, 'NOTIFY past a dead point of access');
+      t.strictSame(counts(), notifiesEveryPointOfAccess ? [1, 2] : [1, 1]);
+    }
+  },
+);
+
 await t.test('the operator opens remoteCSEs to devices, by pattern', async (t) => {
   const world = new CseWorld({ seed: 27, settings: { remoteCseReaders: ['/id-mn*/Cgw*'] } });
   await world.start();

@@ -1,5 +1,6 @@
 import { millis } from '../../base/units.ts';
 import type { Millis } from '../../base/units.ts';
+import { randomHex } from '../../host/entropy.ts';
 import type { DeliveryError } from '../../onem2m/binding.ts';
 import { CseType, ResourceType, ResponseStatusCode, isSuccess } from '../../onem2m/enums.ts';
 import type { RequestPrimitive, ResponsePrimitive, Serialisation } from '../../onem2m/primitives.ts';
@@ -108,10 +109,14 @@ export class Delivery {
       debugInfo: `no transport reaches ${receiver} (points of access: ${pointsOfAccess.join(', ') || 'none'})`,
     });
     const outcomes: ResponsePrimitive[] = [];
+    // Never for a request to a CSE, which would execute it once per point of access.
+    const isCopied = core.settings.notifiesEveryPointOfAccess && core.tree.byId(receiver) !== undefined;
     for (const pointOfAccess of usable) {
       const options = { serialisation, deadlineMs, ...(isUrl(receiver) ? {} : { receiver }) };
-      last = await this.#sendOnce(pointOfAccess, request, options);
-      if (!core.settings.notifiesEveryPointOfAccess && isAnswer(last)) return last;
+      const copy = isCopied ? { ...request, requestIdentifier: randomHex(core.entropy, 6) } : request;
+      const sent = await this.#sendOnce(pointOfAccess, copy, options);
+      last = { ...sent, requestIdentifier: request.requestIdentifier };
+      if (!isCopied && isAnswer(last)) return last;
       outcomes.push(last);
     }
     return outcomes.find((each) => isSuccess(each.responseStatusCode)) ?? last;
