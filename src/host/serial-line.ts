@@ -1,5 +1,6 @@
+import { read } from 'node:fs';
 import { SerialPort } from 'serialport';
-import { IoError, errorText } from '../base/errors.ts';
+import { IoError, errnoCode, errorText } from '../base/errors.ts';
 
 /** Opens serial lines: modems, sensors, boards. */
 export interface SerialLines {
@@ -31,8 +32,10 @@ export class NodeSerialLines implements SerialLines {
     return new Promise((resolve, reject) => {
       const port = new SerialPort({ path, baudRate: options.baudRate, autoOpen: false });
       port.open((cause) => {
-        if (cause === null) resolve(new NodeSerialLine(port));
-        else reject(new IoError(`cannot open serial line ${path}: ${errorText(cause)}`, { cause }));
+        if (cause === null) {
+          noticeHangUp(port);
+          resolve(new NodeSerialLine(port));
+        } else reject(new IoError(`cannot open serial line ${path}: ${errorText(cause)}`, { cause }));
       });
     });
   }
@@ -43,6 +46,8 @@ class NodeSerialLine implements SerialLine {
   readonly #port: SerialPort;
   #closeHandler: (error?: IoError) => void = () => undefined;
   #closed: { error?: IoError } | undefined;
+  /** serialport calls back neither for what it has queued when the port closes, nor later. */
+  readonly #unsent = new Set<(error: IoError) => void>();
 
   constructor(port: SerialPort) {
     this.path = port.path;
@@ -51,6 +56,8 @@ class NodeSerialLine implements SerialLine {
     port.on('close', (cause: (Error & { disconnected?: boolean }) | null) => {
       const lost = cause?.disconnected === true;
       this.#closed = lost ? { error: new IoError(`serial line ${this.path} went away`, { cause }) } : {};
+      for (const giveUp of this.#unsent)
+        giveUp(new IoError(`serial line ${this.path} closed before all was sent`));
       this.#closeHandler(this.#closed.error);
     });
   }
@@ -62,7 +69,9 @@ class NodeSerialLine implements SerialLine {
         reject(new IoError(`serial line ${this.path} is closed`));
         return;
       }
+      this.#unsent.add(reject);
       this.#port.write(data, (cause) => {
+        this.#unsent.delete(reject);
         if (cause === null || cause === undefined) resolve();
         else reject(new IoError(`cannot write to serial line ${this.path}: ${errorText(cause)}`, { cause }));
       });
@@ -85,4 +94,51 @@ class NodeSerialLine implements SerialLine {
       this.#port.close(() => resolve());
     });
   }
+}
+
+type PollingBinding = Extract<NonNullable<SerialPort['port']>, { poller: unknown }>;
+
+/**
+ * Makes a read that finds the device gone end the port. A terminal that was hung up answers a read with no octets; serialport takes that
+ * for "try again" and reads in circles, without a `close`, whenever the hang-up falls between two reads and not into a wait.
+ */
+function noticeHangUp(port: SerialPort): void {
+  const binding = port.port;
+  if (binding === undefined || !('poller' in binding)) return;
+  binding.read = async (buffer: Buffer, offset: number, length: number) => {
+    for (;;) {
+      const bytesRead = await readNow(openDescriptor(binding), buffer, offset, length);
+      if (bytesRead === 0) throw new Error('the device was hung up');
+      if (bytesRead !== undefined) return { buffer, bytesRead };
+      // The port may have been closed during the read; waiting on its poller then would crash the process.
+      openDescriptor(binding);
+      await readable(binding);
+    }
+  };
+}
+
+/** Throws what serialport expects of a read that a close has ended. */
+function openDescriptor(binding: PollingBinding): number {
+  if (binding.isOpen && binding.fd !== null) return binding.fd;
+  throw Object.assign(new Error('Port is not open'), { canceled: true });
+}
+
+/** Octets read, 0 at a hang-up, undefined when none are there now. */
+function readNow(fd: number, buffer: Buffer, offset: number, length: number): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    read(fd, buffer, offset, length, null, (cause, bytesRead) => {
+      if (cause === null) resolve(bytesRead);
+      else if (['EAGAIN', 'EWOULDBLOCK', 'EINTR'].includes(errnoCode(cause) ?? '')) resolve(undefined);
+      else reject(cause);
+    });
+  });
+}
+
+function readable(binding: PollingBinding): Promise<void> {
+  return new Promise((resolve, reject) => {
+    binding.poller.once('readable', (cause: Error | null) => {
+      if (cause === null) resolve();
+      else reject(cause);
+    });
+  });
 }

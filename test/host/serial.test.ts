@@ -1,5 +1,5 @@
 // Proves, over real pseudo terminals with the real serialport: octets pass both ways unchanged and without echo; a
-// hang-up closes the far side at once and a link survives it; a modem process that answers, chatters noise, is pulled
+// hang-up closes the far side at once, wherever it falls, and ends its writes; a link survives it; a modem process that answers, chatters noise, is pulled
 // and plugged in again shows as such; a sensor process loses nothing to a gateway that dies between storing and
 // acknowledging; a child ends with its standard input.
 import t from 'tap';
@@ -127,6 +127,26 @@ await t.test('pseudo terminal', async (t) => {
     openPseudoTerminal({ link: join(folder, 'missing', 'device') }),
     /is its folder there and writable/,
   );
+});
+
+await t.test('a hang-up that falls between two reads, and writes that nobody takes', async (t) => {
+  const terminal = await openPseudoTerminal();
+  const line = await serialLines.open(terminal.path, { baudRate: 115_200 });
+  await terminal.hangUp();
+  const closed = new Events<IoError | undefined>();
+  line.onClose(closed.add);
+  line.onData(() => undefined);
+  t.match(await closed.find('close', () => true), { message: /went away/ });
+
+  const stuffed = await openPseudoTerminal();
+  const writer = await serialLines.open(stuffed.path, { baudRate: 115_200 });
+  writer.onData(() => undefined);
+  const writes = Array.from({ length: 50 }, () =>
+    writer.write(new Uint8Array(4096)).then(() => 'sent', String),
+  );
+  await stuffed.hangUp();
+  const outcomes = await withDeadline(clock, millis(8000), 'every write', Promise.all(writes));
+  t.match(outcomes.at(-1), /serial line /);
 });
 
 await t.test('modem process', async (t) => {
