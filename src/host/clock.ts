@@ -14,7 +14,7 @@ export interface Clock {
   monotonicMs(): Millis;
   /** Milliseconds since 1970 as the system believes them. */
   unixMs(): UnixMillis;
-  /** Runs `action` once after `delayMs`. A pending timer does not keep the process alive by itself. */
+  /** Runs `action` once after `delayMs`. */
   schedule(delayMs: Millis, action: () => void): CancelTimer;
 }
 

@@ -219,7 +219,8 @@ export class SerialLineSource {
       await onReading({
         stream: streamName(stream),
         value,
-        ...(count !== undefined && { producerSeq: count }),
+        // Only a sensor that keeps its counts for good gives them; a counter that starts over would look like repeats.
+        ...(acknowledge === true && count !== undefined && { producerSeq: count }),
         monotonicMs: clock.monotonicMs(),
         wall: wallStamp?.() ?? { unixMs: clock.unixMs(), source: 'system' },
       });

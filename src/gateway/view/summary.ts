@@ -70,22 +70,28 @@ function headLines({ drive, seconds, seed, rttMs }: DemoSummary): Line[] {
 function handoverLines(handovers: readonly DemoHandover[]): Line[] {
   if (handovers.length === 0) return [[span('  no handover took place', 'warn')]];
   const names = [...new Set(handovers.flatMap(({ phases }) => Object.keys(phases)))].slice(0, 8);
-  const widths = names.map((name) => Math.max(7, widthOf(safe(name, 10))) + 1);
-  const header = names.map((name, index) => padLeft(safe(name, 10), widths[index] ?? 8)).join('');
-  const rows = handovers.map((handover): Line => {
-    const times = names.map((name, index) => padLeft(millisText(handover.phases[name]), widths[index] ?? 8));
+  const widths = names.map((name) => Math.max(4, widthOf(safe(name, 10))) + 1);
+  const header = names.map((name, index) => padLeft(safe(name, 10), widths[index] ?? 5)).join('');
+  const ways = handovers.map(({ source, target }) => `${safe(source ?? 'none', 12)} → ${safe(target, 12)}`);
+  const wayWidth = Math.max(15, ...ways.map(widthOf));
+  const rows = handovers.map((handover, row): Line => {
+    const times = names.map((name, index) => padLeft(millisText(handover.phases[name]), widths[index] ?? 5));
     return [
-      span(padLeft(shortNumber(handover.epoch), 7), 'accent'),
-      span(`  ${pad(`${safe(handover.source ?? 'none', 12)} → ${safe(handover.target, 12)}`, 27)}`),
-      span(` ${pad(safe(handover.trigger, 11), 11)}`),
-      span(times.join('')),
+      span(padLeft(shortNumber(handover.epoch), 6), 'accent'),
+      span(`  ${pad(ways[row] ?? '', wayWidth)} ${pad(safe(handover.trigger, 11), 11)}`),
       span(padLeft(millisText(handover.uplinkInterruptionMs), 12), 'strong'),
+      span(times.join('')),
     ];
   });
   return [
-    [span(`  epoch  ${pad('source → target', 27)} ${pad('trigger', 11)}${header}  uplink gap`, 'heading')],
+    [
+      span(
+        ` epoch  ${pad('source → target', wayWidth)} ${pad('trigger', 11)}interruption${header}`,
+        'heading',
+      ),
+    ],
     ...rows,
-    [span('  times in ms', 'dim')],
+    [span('  in ms: what the longest wait for a reading exceeds its period by, then the phases', 'dim')],
   ];
 }
 

@@ -51,6 +51,9 @@ export function judgeDrive(record: DriveRecord): DemoSummary {
     inDoubtLabel,
   });
   const reasons = [...record.failures, ...kpis.faults, ...splitFaults(record)];
+  const worst = kpis.streams
+    .map(({ stream, longestGapMs }) => ({ gapMs: longestGapMs, periodMs: record.streams[stream] ?? 0 }))
+    .reduce((a, b) => (b.gapMs - b.periodMs > a.gapMs - a.periodMs ? b : a), { gapMs: 0, periodMs: 0 });
   const { evicted = 0, pending = 0 } = record.status?.buffer ?? {};
   return {
     drive: record.drive,
@@ -74,8 +77,8 @@ export function judgeDrive(record: DriveRecord): DemoSummary {
     inDoubtDoubles: kpis.inDoubtDoubles,
     lost: kpis.lost,
     reordered: kpis.reordered,
-    longestGapMs: round(kpis.longestGapMs),
-    readingPeriodMs: Math.max(...Object.values(record.streams)),
+    longestGapMs: round(worst.gapMs),
+    readingPeriodMs: worst.periodMs,
     verdict: reasons.length === 0 ? 'pass' : 'fail',
     reasons,
   };

@@ -1,0 +1,25 @@
+/**
+ * What other programs may build on: the gateway itself, the oneM2M client side, and the reader's side of the serving
+ * record. Everything else is internal and may change with any version.
+ */
+export { Gateway } from './gateway/gateway.ts';
+export type { GatewayOptions } from './gateway/gateway.ts';
+export type { GatewayConfig } from './gateway/config.ts';
+export { loadConfig, parseConfig } from './gateway/load-config.ts';
+export type { GatewayEvent, GatewayStatus } from './gateway/status.ts';
+export { ControlClient } from './gateway/control-client.ts';
+export { createNodeHost } from './host/host.ts';
+export type { Host } from './host/host.ts';
+export { CseClient } from './onem2m/cse-client.ts';
+export type { CseFailure, CseOutcome } from './onem2m/cse-client.ts';
+export type { Binding, DeliveryError } from './onem2m/binding.ts';
+export { CoapEndpoint } from './coap/endpoint.ts';
+export { CoapBinding, serveRequests } from './coap/coap-binding.ts';
+export { MqttBinding } from './mqtt/mqtt-binding.ts';
+export { MqttSession } from './mqtt/mqtt-session.ts';
+export { ServingRecord, decodeServingEntry } from './handover/serving-record.ts';
+export type { ServingEntry } from './handover/serving-record.ts';
+export { homeAeOf, provisionHomeAe } from './handover/home-ae.ts';
+export { hostingFromAppInstance } from './mec/hosting.ts';
+export { computeTrialKpis } from './trial/kpi.ts';
+export { readFlightLog } from './trial/recorder.ts';
