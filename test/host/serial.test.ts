@@ -138,15 +138,24 @@ await t.test('a hang-up that falls between two reads, and writes that nobody tak
   line.onData(() => undefined);
   t.match(await closed.find('close', () => true), { message: /went away/ });
 
-  const stuffed = await openPseudoTerminal();
-  const writer = await serialLines.open(stuffed.path, { baudRate: 115_200 });
-  writer.onData(() => undefined);
-  const writes = Array.from({ length: 50 }, () =>
-    writer.write(new Uint8Array(4096)).then(() => 'sent', String),
-  );
-  await stuffed.hangUp();
-  const outcomes = await withDeadline(clock, millis(8000), 'every write', Promise.all(writes));
-  t.match(outcomes.at(-1), /serial line /);
+  for (const ending of ['hang-up', 'close'] as const) {
+    // Nobody reads the near end, so most of this waits inside serialport.
+    const stuffed = await openPseudoTerminal();
+    const writer = await serialLines.open(stuffed.path, { baudRate: 115_200 });
+    const writes = Array.from({ length: 50 }, () =>
+      writer.write(new Uint8Array(4096)).then(() => 'sent', String),
+    );
+    await (ending === 'hang-up' ? stuffed.hangUp() : writer.close());
+    writer.onData(() => undefined);
+    const outcomes = await withDeadline(
+      clock,
+      millis(8000),
+      `every write after ${ending}`,
+      Promise.all(writes),
+    );
+    t.match(outcomes.at(-1), /IoError: .*serial line/, ending);
+    await stuffed.hangUp();
+  }
 });
 
 await t.test('modem process', async (t) => {
