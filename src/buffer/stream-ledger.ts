@@ -103,6 +103,8 @@ export class StreamLedger {
   /** Notes the producer's count of a record just stored. */
   noteProducerSeq(producerSeq: number | undefined): void {
     if (producerSeq === undefined) return;
+    // A count that was refused while a later one got in may come again in this run; it is no repeat then.
+    if (this.lastProducerSeq !== undefined) this.noteProducerGap(this.lastProducerSeq, producerSeq);
     this.lastProducerSeq = Math.max(this.lastProducerSeq ?? producerSeq, producerSeq);
     this.#producerGaps = this.#producerGaps
       .flatMap(({ after, before }) =>

@@ -132,6 +132,17 @@ void t.test(
   },
 );
 
+void t.test(
+  'a count that was refused while a later one was stored is no repeat when it comes again',
+  async (t) => {
+    const world = await World.open(new SimulatedFilesystem());
+    for (const count of [16, 18, 19, 17])
+      t.equal((await world.append(streamA, 10, count)).kind, 'stored', `${count}`);
+    for (const count of [16, 17, 18, 19]) t.equal((await world.append(streamA, 10, count)).kind, 'duplicate');
+    t.equal(world.log.lastProducerSeq(streamA), 19);
+  },
+);
+
 void t.test('what cannot be stored is refused with a reason', async (t) => {
   const limits = { ...smallLimits, queuedBytesMax: bytes(5000) };
   const world = await World.open(new SimulatedFilesystem(), new Witness(), { limits });
