@@ -6,8 +6,10 @@
  * Prints `{"ready":{"in":POA,"mn":{"mn1":POA,…},"notify":POA}}` once all MN-CSEs are registered: the points of access as the
  * gateway sees them, and the one under which the CSEs reach the gateway's port. Takes on standard input `{"cmd":"go"}` (the
  * drive begins now: where it has no coverage, nothing gets through), `{"cmd":"held"}` (prints what the CSEs hold in lines of
- * `{"held":[…]}`, then `{"heldEnd":true,"nowMs":…}`), `{"cmd":"crash","cse":"mn1"}`, `{"cmd":"restart","cse":"mn1","keepState":true}`.
- * Ends when standard input ends.
+ * `{"held":[…]}`, then `{"heldEnd":true,"nowMs":…}`), `{"cmd":"crash","cse":"mn1"}`, `{"cmd":"restart","cse":"mn1","keepState":true}`,
+ * `{"cmd":"misbehave","cse":"mn1","rules":[{"action":{"kind":"dropAnswer"},"operation":1,"count":3}]}` (see misbehaviour.ts; no
+ * rules: behaves again). Every other command is answered by `{"obeyed":CMD,"hits":N}` or `{"error":TEXT}`; `hits` are those of the rules
+ * that a `misbehave` replaces. Ends when standard input ends.
  */
 import { parseArgs } from 'node:util';
 import { DecodeError, UsageError, errorText } from '../../base/errors.ts';
@@ -20,6 +22,7 @@ import type { Host } from '../../host/host.ts';
 import { formatPointOfAccess, requirePointOfAccess } from '../../onem2m/address.ts';
 import { CseType } from '../../onem2m/enums.ts';
 import { parseCount } from '../child-command.ts';
+import type { MisbehaviourRule } from '../cse/misbehaviour.ts';
 import { TestbedCse } from '../cse/testbed-cse.ts';
 import type { ResourceDump } from '../cse/testbed-cse.ts';
 import { ForeignCoapTransport } from '../cse/transports/foreign-coap-transport.ts';
@@ -71,19 +74,27 @@ class CseHost {
   }
 
   async obey(line: string): Promise<void> {
-    const { cmd, cse, keepState } = parseCommand(line);
+    const { cmd, cse, keepState, rules } = parseCommand(line);
+    let hits = 0;
     switch (cmd) {
       case 'go':
-        return this.#go();
+        this.#go();
+        break;
       case 'held':
         return this.#tellHeld();
       case 'crash':
-        return this.#cse(cse).crash();
+        await this.#cse(cse).crash();
+        break;
       case 'restart':
-        return this.#cse(cse).restart({ keepState: keepState !== false });
+        await this.#cse(cse).restart({ keepState: keepState !== false });
+        break;
+      case 'misbehave':
+        hits = misbehave(this.#cse(cse), parseRules(rules));
+        break;
       default:
-        throw new UsageError(`unknown command "${String(cmd)}"; valid: go, held, crash, restart`);
+        throw new UsageError(`unknown command "${String(cmd)}"; valid: go, held, crash, restart, misbehave`);
     }
+    this.#channel.writeLine(JSON.stringify({ obeyed: cmd, hits }));
   }
 
   async stop(): Promise<void> {
@@ -200,6 +211,25 @@ function describe(cse: string, { path, resourceType, attributes, arrivalMs }: Re
     arrivalMs,
     ...(content === undefined ? {} : { content }),
   };
+}
+
+/** Replaces the rules of a CSE; returns how often those before have hit. */
+function misbehave({ misbehaviour }: TestbedCse, rules: readonly MisbehaviourRule[]): number {
+  const { hits } = misbehaviour;
+  misbehaviour.clear();
+  for (const rule of rules) misbehaviour.add(rule);
+  return hits;
+}
+
+function parseRules(value: unknown): MisbehaviourRule[] {
+  if (!Array.isArray(value))
+    throw new DecodeError('misbehave needs "rules": a list of rules, or an empty one');
+  return value.map((rule: unknown) => {
+    const { action } = (rule ?? {}) as { action?: { kind?: unknown } };
+    if (typeof action?.kind !== 'string')
+      throw new DecodeError(`a rule needs an action like {"kind":"dropAnswer"}, got ${JSON.stringify(rule)}`);
+    return rule as MisbehaviourRule;
+  });
 }
 
 function parseCommand(line: string): Record<string, unknown> {

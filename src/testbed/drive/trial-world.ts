@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { stringify } from 'yaml';
+import { assert } from '../../base/assert.ts';
 import { DeadlineError, IoError, errorText } from '../../base/errors.ts';
 import { millis } from '../../base/units.ts';
 import type { Millis } from '../../base/units.ts';
@@ -11,6 +12,7 @@ import { ControlClient } from '../../gateway/control-client.ts';
 import { LinkAccess } from '../../gateway/link-access.ts';
 import type { GatewayEvent, GatewayStatus } from '../../gateway/status.ts';
 import { parseEvent } from '../../gateway/status-schema.ts';
+import { commandContainer } from '../../handover/context.ts';
 import { homeAeOf, provisionHomeAe } from '../../handover/home-ae.ts';
 import { targetLabel } from '../../handover/candidate-discovery.ts';
 import { startModule } from '../../host/child-process.ts';
@@ -20,6 +22,7 @@ import type { Host } from '../../host/host.ts';
 import type { LocalSockets } from '../../host/local-socket.ts';
 import { createTemporaryDirectory } from '../../host/temporary-directory.ts';
 import type { TemporaryDirectory } from '../../host/temporary-directory.ts';
+import type { CseOutcome } from '../../onem2m/cse-client.ts';
 import { ResourceType, ResponseStatusCode } from '../../onem2m/enums.ts';
 import { findDrive } from '../radio-field/drives.ts';
 import type { FakeStreamReport } from '../sensor/fake-sensor.ts';
@@ -66,6 +69,8 @@ export class TrialWorld {
   #expectedExit = false;
   #watching = new AbortController();
   #gatewayFailure: string | undefined;
+  #gatewayPort = 0;
+  #ready: Ready['ready'] | undefined;
 
   private constructor(options: TrialWorldOptions, directory: TemporaryDirectory) {
     this.#options = options;
@@ -187,14 +192,42 @@ export class TrialWorld {
     this.#modem.send({ cmd });
   }
 
-  tellCses(order: Readonly<Record<string, unknown>>): void {
+  tellSensor(cmd: string): void {
+    this.#sensor.send({ cmd });
+  }
+
+  /** Gives the CSEs an order (see cse-host-process.ts) and waits until it is carried out. */
+  async orderCses(order: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>> {
     this.#cses.send(order);
+    return this.#cses.next('obeyed', this.#options.host.clock, answerMs);
+  }
+
+  /** An operator creates a command for the gateway at the CSE `area`. */
+  async createCommand(area: string, content: unknown): Promise<CseOutcome> {
+    const container = `cse-${area}/${device}/${commandContainer}`;
+    const pointOfAccess = this.#ready?.mn[area];
+    assert(pointOfAccess !== undefined, `the world has no CSE ${area}`);
+    return this.#asOperator((access) =>
+      access
+        .cseClient(pointOfAccess, inCseNames.operator)
+        .create(container, ResourceType.contentInstance, { contentInstance: { content } }),
+    );
+  }
+
+  /** Sends datagrams to the port at which the gateway is notified, as anybody who can reach it may. */
+  async sendToGateway(datagrams: readonly Uint8Array[]): Promise<void> {
+    const { host } = this.#options;
+    const socket = await host.network.openDatagram({ localAddress: '127.0.0.1' });
+    for (const datagram of datagrams) {
+      await socket.send(datagram, { address: '127.0.0.1', port: this.#gatewayPort });
+    }
+    await socket.close();
   }
 
   /** The drive begins: its radio field and coverage count from now. */
   async go(): Promise<void> {
     await this.#startModem();
-    this.#cses.send({ cmd: 'go' });
+    await this.orderCses({ cmd: 'go' });
   }
 
   /** Ends the sensor's readings and waits until all of them are stored and delivered, at most `deadlineMs`. */
@@ -239,6 +272,7 @@ export class TrialWorld {
     const { seed, seconds, drive, rttMs, streams, host } = this.#options;
     const areas = [...new Set(findDrive(drive).cells.map(({ area }) => area))];
     const gatewayPort = await this.#freePort();
+    this.#gatewayPort = gatewayPort;
     const notice = (name: string) => (line: string) => this.#options.onNotice?.(`${name}: ${line}`);
     const number = (name: string, value: number): string[] => [`--${name}`, String(value)];
     await Promise.all([
@@ -265,6 +299,7 @@ export class TrialWorld {
       }),
     ]);
     const { ready } = (await this.#cses.next('ready', host.clock, answerMs)) as unknown as Ready;
+    this.#ready = ready;
     await this.#sensor.next('path', host.clock, answerMs);
     const file = await host.filesystem.open(this.configPath, { create: true });
     await file.write(Buffer.from(stringify(this.#config(ready, gatewayPort))), 0);
@@ -329,48 +364,45 @@ export class TrialWorld {
   }
 
   /** What an operator does once: the home AE, and the targets with what they cover. */
-  async #provision(ready: Ready['ready']): Promise<void> {
-    const { host, drive } = this.#options;
-    const deadlineMs = millis(5000);
-    const access = await LinkAccess.open(
-      host,
-      { name: 'operator', localAddress: '127.0.0.1' },
-      deadlineMs,
-      ({ requestIdentifier }) =>
-        Promise.resolve({ responseStatusCode: ResponseStatusCode.operationNotAllowed, requestIdentifier }),
-    );
-    try {
+  #provision(ready: Ready['ready']): Promise<void> {
+    const { drive } = this.#options;
+    return this.#asOperator(async (access) => {
       const home = homeAeOf(device, inCseNames.cseBaseName);
-      const provisioned = await provisionHomeAe(
-        access.cseClient(ready.in, home.aeId),
-        home,
-        inCseNames.cseBaseName,
-        {
-          operators: [inCseNames.operator],
-          gatewayAeId: `S${device}`,
-        },
-      );
+      const client = access.cseClient(ready.in, home.aeId);
+      const rights = { operators: [inCseNames.operator], gatewayAeId: `S${device}` };
+      const provisioned = await provisionHomeAe(client, home, inCseNames.cseBaseName, rights);
       if (!provisioned.ok) throw new IoError(`the home AE cannot be made: ${provisioned.error.message}`);
       const operator = access.cseClient(ready.in, inCseNames.operator);
       for (const [area, pointOfAccess] of Object.entries(ready.mn)) {
         const coverage = findDrive(drive)
           .cells.filter((cell) => cell.area === area)
           .map(({ arfcn, pci }) => ({ arfcn, pci }));
+        const content = {
+          cseId: `/id-${area}`,
+          cseBaseName: `cse-${area}`,
+          pointsOfAccess: [pointOfAccess],
+          coverage,
+        };
         const published = await operator.create(`${home.address}/targets`, ResourceType.contentInstance, {
-          contentInstance: {
-            resourceName: area,
-            labels: [targetLabel],
-            content: {
-              cseId: `/id-${area}`,
-              cseBaseName: `cse-${area}`,
-              pointsOfAccess: [pointOfAccess],
-              coverage,
-            },
-          },
+          contentInstance: { resourceName: area, labels: [targetLabel], content },
         });
         if (!published.ok)
           throw new IoError(`target ${area} cannot be published: ${published.error.message}`);
       }
+    });
+  }
+
+  /** Lets `work` speak to CSEs from a port of its own. */
+  async #asOperator<T>(work: (access: LinkAccess) => Promise<T>): Promise<T> {
+    const access = await LinkAccess.open(
+      this.#options.host,
+      { name: 'operator', localAddress: '127.0.0.1' },
+      millis(5000),
+      ({ requestIdentifier }) =>
+        Promise.resolve({ responseStatusCode: ResponseStatusCode.operationNotAllowed, requestIdentifier }),
+    );
+    try {
+      return await work(access);
     } finally {
       await access.close();
     }
