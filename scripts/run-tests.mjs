@@ -6,8 +6,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:f
 import { join } from 'node:path';
 
 const resultsPath = join('build', 'results.tap');
-// Progress overwrites its own line, which only a terminal can show; `min` tells failures alone.
-const reporter = process.stdout.isTTY ? 'terse' : 'min';
+// Progress overwrites its own line, which only a terminal can show; elsewhere the results are printed at the end.
+const isTerminal = process.stdout.isTTY === true;
 const node = (...args) => spawnSync(process.execPath, args, { stdio: 'inherit' }).status === 0;
 const tap = (...args) => node('node_modules/tap/dist/esm/run.mjs', ...args);
 
@@ -22,7 +22,12 @@ function main(filters) {
 
   const files = testFiles(filters);
   if (files.length === 0) return report(0, 1, `no test file matches ${filters.join(' ')}`);
-  const passed = tap(`--reporter=${reporter}`, `--output-file=${resultsPath}`, ...files);
+  const passed = tap(
+    `--reporter=${isTerminal ? 'terse' : 'silent'}`,
+    `--output-file=${resultsPath}`,
+    ...files,
+  );
+  if (!isTerminal) printResults(resultsPath);
   const { pass, fail } = totals(resultsPath);
   if (pass + fail === 0) return report(0, 1, 'no test ran');
   return report(pass, passed ? fail : Math.max(fail, 1));
@@ -48,6 +53,17 @@ function totals(path) {
   const closing = [...readFileSync(path, 'utf8').matchAll(/^# \{ (.*) \}$/gm)].at(-1)?.[1] ?? '';
   const count = (name) => Number(new RegExp(`\\b${name}: (\\d+)`).exec(closing)?.[1] ?? 0);
   return { pass: count('pass'), fail: count('fail') };
+}
+
+// One line for each file, and what node-tap says of each failure: the lines up to the end of its YAML block.
+function printResults(path) {
+  let isTelling = false;
+  for (const line of readFileSync(path, 'utf8').split('\n')) {
+    const isFile = /^(not )?ok \d+ - build/.test(line);
+    if (/^ *not ok /.test(line)) isTelling = true;
+    if (isFile || isTelling) console.log(isFile ? line.replace(/ \{$/, '') : line);
+    if (/^ *\.\.\.$/.test(line)) isTelling = false;
+  }
 }
 
 function report(passed, failed, cause) {

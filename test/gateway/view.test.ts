@@ -490,8 +490,8 @@ const summary: DemoSummary = {
 void t.test('summary', async (t) => {
   const passed = renderSummary(summary);
   t.comment(`\n${passed}`);
-  t.match(passed, / 2 {2}\/id-mn1 → \/id-mn2 +a3 +83 +42 +51 +39\n/u);
-  t.match(passed, / 1 {2}none → \/id-mn1 +initial +80 +41 +- +0\n/u);
+  t.match(passed, / 2 {2}\/id-mn1 → \/id-mn2 +a3 +39 +83 +42 +51\n/u);
+  t.match(passed, / 1 {2}none → \/id-mn1 +initial +0 +80 +41 +-\n/u);
   t.match(passed, /stored 600 = delivered 599 \+ evicted 0 \+ pending 1/u);
   t.match(passed, /PASS/u);
   const failed = renderSummary({
