@@ -1,24 +1,31 @@
 import { crc32 } from 'node:zlib';
 import { assert } from '../base/assert.ts';
+import type { IdentityState } from './identities.ts';
 import { streamName } from '../base/units.ts';
+import type { WearState } from './wear-ledger.ts';
 import type { FileHandle, Filesystem } from '../host/filesystem.ts';
 import type { LedgerState } from './stream-ledger.ts';
 
 /**
- * What the log knows beside its segments. Two records of 64 KiB in one file that is filled with zeros when it is made,
+ * What the log knows beside its slots. Two records of 64 KiB in one file that is filled with zeros when it is made,
  * so that no later write needs space: 8 octets `BATONCUR`, u32 length, u32 CRC-32 of the text with the length as start
  * value, the state as JSON. A write goes to the record that is not the newest durable one; the newest valid record
  * counts. A failed write is repeated in its own place, so that the other record stays whole.
  */
 export interface CursorState {
-  readonly logId: string;
-  /** No segment with this number or above was made before. */
-  readonly nextSegment: number;
+  /** Size of a slot, in octets. */
+  readonly slotBytes: number;
+  /** No life of a slot with this number or above was begun before. */
+  readonly nextLife: number;
   /** A stream not listed begins after this number: at least the last number of every stream dropped from the list. */
   readonly seqBase: number;
-  /** Segments whose frames from `length` on were never reported stored. */
+  /** Whether the run ended in order, with every stored record counted in here. */
+  readonly isClosed: boolean;
+  readonly identities: IdentityState;
+  /** Lives whose frames from this offset on were never reported stored. */
   readonly fences: ReadonlyMap<number, number>;
   readonly streams: ReadonlyMap<string, LedgerState>;
+  readonly wear: WearState;
 }
 
 /** Most streams that a cursor record holds. */
@@ -75,8 +82,8 @@ export class CursorFile {
     return new CursorFile(handle, 0, 0);
   }
 
-  /** Makes `state` durable; throws `FileError` and leaves the previous one in force when that fails. */
-  async write(state: CursorState): Promise<void> {
+  /** Makes `state` durable and returns what it wrote; throws `FileError` and leaves the previous one in force when that fails. */
+  async write(state: CursorState): Promise<{ position: number; length: number }> {
     const text = Buffer.from(encodeState(this.#generation + 1, state));
     assert(text.length <= recordBytes - headBytes, `cursor record of ${text.length} bytes`);
     const record = new Uint8Array(headBytes + text.length);
@@ -87,8 +94,10 @@ export class CursorFile {
     record.set(text, headBytes);
     await this.#handle.write(record, this.#place * recordBytes);
     await this.#handle.datasync();
+    const written = { position: this.#place * recordBytes, length: record.length };
     this.#generation += 1;
     this.#place = this.#place === 0 ? 1 : 0;
+    return written;
   }
 
   async close(): Promise<void> {
@@ -119,34 +128,39 @@ async function readRecord(handle: FileHandle, place: number): Promise<ReadRecord
   return { ...decodeState(text), isDamaged: false };
 }
 
-type StreamRow = [string, number, number, number, number, number, number | null];
+type StreamRow = [
+  name: string,
+  floor: number,
+  last: number,
+  base: number,
+  delivered: number,
+  evicted: number,
+  corrupt: number,
+  lastProducerSeq: number | null,
+];
+
+type Scalars = Pick<CursorState, 'slotBytes' | 'nextLife' | 'seqBase' | 'isClosed' | 'identities' | 'wear'>;
 
 function encodeState(generation: number, state: CursorState): string {
-  const streams = [...state.streams].map(([name, ledger]): StreamRow => {
-    const { floor, base, delivered, evicted, corrupt, lastProducerSeq } = ledger;
-    return [name, floor, base, delivered, evicted, corrupt, lastProducerSeq ?? null];
+  const rows = [...state.streams].map(([name, ledger]): StreamRow => {
+    const { floor, last, base, delivered, evicted, corrupt, lastProducerSeq } = ledger;
+    return [name, floor, last, base, delivered, evicted, corrupt, lastProducerSeq ?? null];
   });
-  const { logId, nextSegment, seqBase, fences } = state;
-  return JSON.stringify({ generation, logId, nextSegment, seqBase, fences: [...fences], streams });
+  const { fences, streams: _, ...scalars } = state;
+  return JSON.stringify({ generation, ...scalars, fences: [...fences], rows });
 }
 
 /** The CRC held, so the text is what `encodeState` wrote. */
 function decodeState(text: Uint8Array): { generation: number; state: CursorState } {
-  const raw = JSON.parse(Buffer.from(text).toString()) as {
+  const { generation, fences, rows, ...scalars } = JSON.parse(Buffer.from(text).toString()) as Scalars & {
     generation: number;
-    logId: string;
-    nextSegment: number;
-    seqBase: number;
     fences: [number, number][];
-    streams: StreamRow[];
+    rows: StreamRow[];
   };
-  const streams = raw.streams.map(
-    ([name, floor, base, delivered, evicted, corrupt, producer]): [string, LedgerState] => [
-      streamName(name),
-      { floor, base, delivered, evicted, corrupt, lastProducerSeq: producer ?? undefined },
-    ],
-  );
-  const { logId, nextSegment, seqBase } = raw;
-  const state = { logId, nextSegment, seqBase, fences: new Map(raw.fences), streams: new Map(streams) };
-  return { generation: raw.generation, state };
+  const streams = rows.map((row): [string, LedgerState] => {
+    const [name, floor, last, base, delivered, evicted, corrupt, producer] = row;
+    const lastProducerSeq = producer ?? undefined;
+    return [streamName(name), { floor, last, base, delivered, evicted, corrupt, lastProducerSeq }];
+  });
+  return { generation, state: { ...scalars, fences: new Map(fences), streams: new Map(streams) } };
 }

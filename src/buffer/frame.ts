@@ -3,33 +3,34 @@ import { assert } from '../base/assert.ts';
 import type { FileHandle } from '../host/filesystem.ts';
 
 /**
- * The frame that segments and journals are made of. Little endian, starting at multiples of 8:
+ * The frame that slots and journals are made of. Little endian, starting at multiples of 8:
  *
- *     0  u32  length of the body; 0 is "nothing here"
- *     4  u32  CRC-32 of the body, with the length as start value, so that a torn length is found too
- *     8  u32  nonce of the file, drawn when it was made        ┐
- *    12  u8   kind of content                                  │ body
- *    13  u8   0x42                                             │
- *    14  ...  content                                          ┘
+ *     0  u24  length of the body
+ *     3  u8   kind of content; a word of 0 is "nothing here"
+ *     4  u32  CRC-32 of the body, with the word before as start value, so that a torn length is found too
+ *     8  u32  nonce of the file, or of the life of the slot  ┐ body
+ *    12  ...  content                                         ┘
  *         ..  zeros up to the next multiple of 8
  *
- * The nonce never leaves the device: a payload that imitates a frame cannot carry it, and neither can what a
- * previous file left in the same blocks. A reader that has lost the file's header takes the nonce of the first frame
- * whose CRC holds.
+ * The nonce never leaves the device: a payload that imitates a frame cannot carry it, and neither can what a former
+ * use left in the same blocks.
  */
 export const frameAlignment = 8;
 /** Longest body, in octets: a payload of 64 KiB with its record head. */
 export const bodyBytesMax: number = 64 * 1024 + 1024;
 
 const bodyOffset = 8;
-const kindOffset = 12;
-const contentOffset = 14;
-const mark = 0x42;
+const contentOffset = 12;
 
-/** What a frame holds; a file never mixes journal entries with readings. */
-export type FrameKind = 'record' | 'footer' | 'entry';
+/**
+ * What a frame holds: journals have entries; slots have records, the run and the streams that these refer to, and a
+ * footer.
+ */
+export type FrameKind = 'record' | 'footer' | 'entry' | 'run' | 'stream';
 
-const kinds: readonly FrameKind[] = ['record', 'footer', 'entry'];
+const kinds: readonly FrameKind[] = ['record', 'footer', 'entry', 'run', 'stream'];
+/** Number on disk of the first kind. */
+const kindBase = 0xb1;
 
 /** Longest content of a frame, in octets. */
 export const contentBytesMax: number = bodyBytesMax - (contentOffset - bodyOffset);
@@ -45,12 +46,11 @@ export function encodeFrame(nonce: number, kind: FrameKind, content: Uint8Array)
   const frame = new Uint8Array(frameBytes(content.length));
   const view = new DataView(frame.buffer);
   const bodyLength = contentOffset - bodyOffset + content.length;
-  view.setUint32(0, bodyLength, true);
+  const word = (((kindBase + kinds.indexOf(kind)) << 24) | bodyLength) >>> 0;
+  view.setUint32(0, word, true);
   view.setUint32(8, nonce, true);
-  frame[kindOffset] = kinds.indexOf(kind);
-  frame[kindOffset + 1] = mark;
   frame.set(content, contentOffset);
-  view.setUint32(4, crc32(frame.subarray(bodyOffset, bodyOffset + bodyLength), bodyLength), true);
+  view.setUint32(4, crc32(frame.subarray(bodyOffset, bodyOffset + bodyLength), word), true);
   return frame;
 }
 
@@ -62,18 +62,22 @@ export interface FoundFrame {
   /** Where the frame begins, and where the next one may. */
   readonly offset: number;
   readonly end: number;
-  /** Octets since the previous frame that were no frame. */
+  /** Octets since the previous frame that were no frame, */
   readonly skippedBytes: number;
+  /** and how many of them were not zero, in words of 8. */
+  readonly damagedBytes: number;
 }
 
 /** The stretch of a file to read frames from. */
 export interface FrameRange {
   readonly start: number;
   readonly end: number;
-  /** Expected nonce; undefined when the file's header is lost. */
-  readonly nonce: number | undefined;
+  /** Expected nonce; undefined takes that of the first intact frame, `each` takes every one. */
+  readonly nonce: number | 'each' | undefined;
   /** Called when some part could not be read at all. */
   readonly onUnreadable?: () => void;
+  /** Called for each place outside intact frames that holds the expected nonce, where a frame would have it. */
+  readonly onTrace?: (position: number) => void;
 }
 
 const longestFrame = align(bodyOffset + bodyBytesMax);
@@ -91,9 +95,11 @@ export async function* readFrames(
   handle: FileHandle,
   range: FrameRange,
 ): AsyncGenerator<FoundFrame, void, undefined> {
-  let { nonce, end } = range;
+  let { end } = range;
+  let nonce = range.nonce === 'each' ? undefined : range.nonce;
   let at = range.start;
   let previousEnd = at;
+  let damagedBytes = 0;
   let window: Uint8Array = new Uint8Array(0);
   let windowStart = at;
   while (at < end) {
@@ -105,19 +111,25 @@ export async function* readFrames(
     }
     const found = frameAt(window, at - windowStart, nonce);
     if (found === undefined) {
+      if (!isZero(window, at - windowStart)) {
+        damagedBytes += frameAlignment;
+        if (nonce !== undefined && holdsWord(window, at - windowStart, nonce)) range.onTrace?.(at);
+      }
       at += frameAlignment;
       continue;
     }
-    nonce = found.nonce;
+    if (range.nonce !== 'each') nonce = found.nonce;
     const next = at + align(found.length);
     yield {
       kind: found.kind,
-      nonce,
+      nonce: found.nonce,
       content: found.content,
       offset: at,
       end: next,
       skippedBytes: at - previousEnd,
+      damagedBytes,
     };
+    damagedBytes = 0;
     at = next;
     previousEnd = next;
   }
@@ -130,20 +142,33 @@ function frameAt(
   nonce: number | undefined,
 ): { kind: FrameKind; nonce: number; content: Uint8Array; length: number } | undefined {
   if (offset + contentOffset > data.length) return undefined;
+  const kind = kinds[(data[offset + 3] ?? 0) - kindBase];
+  if (kind === undefined) return undefined;
   const view = new DataView(data.buffer, data.byteOffset + offset, data.length - offset);
-  const bodyLength = view.getUint32(0, true);
+  const word = view.getUint32(0, true);
+  const bodyLength = word & 0xff_ffff;
   const length = bodyOffset + bodyLength;
   if (bodyLength < contentOffset - bodyOffset || bodyLength > bodyBytesMax || length > view.byteLength) {
     return undefined;
   }
   // The cheap checks come first: damage full of plausible lengths must not cost one CRC per step.
   const frameNonce = view.getUint32(8, true);
-  const kind = kinds[view.getUint8(kindOffset)];
-  if ((nonce !== undefined && frameNonce !== nonce) || kind === undefined) return undefined;
-  if (view.getUint8(kindOffset + 1) !== mark) return undefined;
+  if (nonce !== undefined && frameNonce !== nonce) return undefined;
   const body = data.subarray(offset + bodyOffset, offset + length);
-  if (crc32(body, bodyLength) !== view.getUint32(4, true)) return undefined;
+  if (crc32(body, word) !== view.getUint32(4, true)) return undefined;
   return { kind, nonce: frameNonce, content: body.slice(contentOffset - bodyOffset), length };
+}
+
+function isZero(data: Uint8Array, offset: number): boolean {
+  for (let at = offset; at < Math.min(offset + frameAlignment, data.length); at++) {
+    if (data[at] !== 0) return false;
+  }
+  return true;
+}
+
+function holdsWord(data: Uint8Array, offset: number, word: number): boolean {
+  if (offset + 4 > data.length) return false;
+  return new DataView(data.buffer, data.byteOffset + offset, 4).getUint32(0, true) === word;
 }
 
 async function readPiece(
@@ -170,6 +195,7 @@ async function readPiece(
   return piece;
 }
 
-function align(length: number): number {
+/** `length` rounded up to the alignment of frames. */
+export function align(length: number): number {
   return Math.ceil(length / frameAlignment) * frameAlignment;
 }

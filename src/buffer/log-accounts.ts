@@ -7,30 +7,40 @@ import type { LogDamage, StreamOptions } from './log-options.ts';
 import type { StreamStats } from './log-results.ts';
 import type { StoredRecord } from './record.ts';
 import type { RecoveredLog } from './recovery.ts';
-import { estimateStamp } from './segment.ts';
-import type { Segment, Stamp } from './segment.ts';
-import type { SegmentStore } from './segment-store.ts';
+import type { Identities } from './identities.ts';
+import { estimateStamp } from './slot.ts';
+import type { Slot } from './slot.ts';
+import type { SlotPool } from './slot-pool.ts';
+import type { WearLedger } from './wear-ledger.ts';
 import type { StreamLedger } from './stream-ledger.ts';
 
 /** The accounts of all streams, and their durable copy in the cursor. */
 export class LogAccounts {
-  readonly #logId: string;
+  readonly #identities: Identities;
+  readonly #wear: WearLedger;
   readonly #seqBase: number;
   readonly #cursor: CursorFile;
-  readonly #store: SegmentStore;
+  readonly #pool: SlotPool;
   readonly #ledgers: Map<StreamName, StreamLedger>;
   readonly #fences: Map<number, number>;
   readonly #onDamage: ((damage: LogDamage) => void) | undefined;
   readonly #isNew: boolean;
   /** Floors that a power cut leaves in force. */
   #durableFloors = new Map<StreamName, number>();
+  #isClosed = false;
   #saving: Promise<boolean> = Promise.resolve(true);
 
-  constructor(found: RecoveredLog, store: SegmentStore, onDamage: ((damage: LogDamage) => void) | undefined) {
-    this.#logId = found.logId;
+  constructor(
+    found: RecoveredLog,
+    pool: SlotPool,
+    wear: WearLedger,
+    onDamage: ((damage: LogDamage) => void) | undefined,
+  ) {
+    this.#identities = found.identities;
+    this.#wear = wear;
     this.#seqBase = found.seqBase;
     this.#cursor = found.cursor;
-    this.#store = store;
+    this.#pool = pool;
     this.#ledgers = found.ledgers;
     this.#fences = found.fences;
     this.#onDamage = onDamage;
@@ -76,40 +86,46 @@ export class LogAccounts {
     this.#onDamage?.({ kind: 'records', count, stream: ledger.name, message });
   }
 
-  /** Bounds an abandoned segment to what it held before the failed write. */
-  fence(segment: Segment): void {
-    if (segment.length > 0) this.#fences.set(segment.id, segment.length);
-    const message = `${segment.path} is set aside after a failed write`;
-    this.#onDamage?.({ kind: 'segment', count: 0, message });
+  /** Sets a slot aside with what it held before the failed write. */
+  fence(slot: Slot): void {
+    slot.state = 'aside';
+    this.#fences.set(slot.life, slot.length);
+    const message = `${slot.label} is set aside after a failed write`;
+    this.#onDamage?.({ kind: 'slot', count: 0, message });
+  }
+
+  /** Whether every record of a slot is settled, if not yet durably. */
+  isSettled(slot: Slot): boolean {
+    return [...slot.spans].every(([name, span]) => span.last <= this.ledger(name).floor);
   }
 
   /**
-   * The segment to give up first for a record of `priority`: of those whose most important pending stream is not above
-   * it, the oldest of the lowest. Segments in `busy` are being written.
+   * The slot to give up first for a record of `priority`: of those whose most important pending stream is not above
+   * it, the oldest of the lowest. Slots in `busy` are being written; those set aside would give nothing.
    */
   victim(
     priority: number,
     streams: ReadonlyMap<StreamName, StreamOptions>,
-    busy: ReadonlySet<Segment>,
-  ): Segment | undefined {
-    let best: { segment: Segment; worth: number } | undefined;
-    for (const segment of this.#store.segments) {
-      if (busy.has(segment)) continue;
-      const worth = this.#worth(segment, streams);
-      if (worth <= priority && (best === undefined || worth < best.worth)) best = { segment, worth };
+    busy: ReadonlySet<Slot>,
+  ): Slot | undefined {
+    let best: { slot: Slot; worth: number } | undefined;
+    for (const slot of this.#pool.slots) {
+      if (busy.has(slot) || slot.state === 'aside') continue;
+      const worth = this.#worth(slot, streams);
+      if (worth <= priority && (best === undefined || worth < best.worth)) best = { slot, worth };
     }
-    return best?.segment;
+    return best?.slot;
   }
 
-  #worth(segment: Segment, streams: ReadonlyMap<StreamName, StreamOptions>): number {
+  #worth(slot: Slot, streams: ReadonlyMap<StreamName, StreamOptions>): number {
     let worth = -2;
-    for (const [name, span] of segment.spans) {
+    for (const [name, span] of slot.spans) {
       if (span.last > this.ledger(name).floor) worth = Math.max(worth, streams.get(name)?.priority ?? -1);
     }
     return worth;
   }
 
-  /** Makes the accounts durable, then removes the segments that they settle (B3). False when the disk refused. */
+  /** Makes the accounts durable, then frees the slots that they settle (B3). False when the disk refused. */
   save(): Promise<boolean> {
     this.#saving = this.#saving.then(async () => {
       try {
@@ -123,28 +139,34 @@ export class LogAccounts {
     return this.#saving;
   }
 
-  /** Counts per stream; pending is counted over the segments, independently of the rest (B2). */
-  stats(runId: string, now: Stamp): Map<StreamName, StreamStats> {
+  /** Counts per stream; pending is counted over the slots, independently of the rest (B2). */
+  stats(runId: string, now: { monotonicMs: number; unixMs: number }): Map<StreamName, StreamStats> {
     return new Map([...this.#ledgers].map(([name, ledger]) => [name, this.#streamStats(ledger, runId, now)]));
   }
 
+  /** Writes the accounts of a run that ends in order, and closes the cursor. */
   async close(): Promise<void> {
-    await this.#saving;
+    this.#isClosed = true;
+    await this.save();
     await this.#cursor.close();
   }
 
-  #streamStats(ledger: StreamLedger, runId: string, now: Stamp): StreamStats {
+  #streamStats(
+    ledger: StreamLedger,
+    runId: string,
+    now: { monotonicMs: number; unixMs: number },
+  ): StreamStats {
     const { stored, delivered, evicted, corrupt, floor } = ledger;
     let pending = 0;
     let ageMs: number | undefined;
-    for (const segment of this.#store.segments) {
-      const span = segment.spans.get(ledger.name);
+    for (const slot of this.#pool.slots) {
+      const span = slot.spans.get(ledger.name);
       if (span === undefined || span.last <= floor) continue;
       const after = Math.max(span.first - 1, floor);
       pending += span.last - after - ledger.missingIn(after, span.last);
       if (ageMs !== undefined) continue;
       const taken = estimateStamp(span, after + 1);
-      ageMs = segment.runId === runId ? now.monotonicMs - taken.monotonicMs : now.unixMs - taken.unixMs;
+      ageMs = taken.runId === runId ? now.monotonicMs - taken.monotonicMs : now.unixMs - taken.unixMs;
     }
     if (stored !== delivered + evicted + corrupt + pending) {
       const sum = `${delivered} delivered + ${evicted} evicted + ${corrupt} corrupt + ${pending} pending`;
@@ -159,17 +181,22 @@ export class LogAccounts {
   async #saveOnce(): Promise<void> {
     const streams = new Map([...this.#ledgers].map(([name, ledger]) => [name, ledger.state()]));
     const state: CursorState = {
-      logId: this.#logId,
-      nextSegment: this.#store.nextId,
+      slotBytes: this.#pool.slotBytes,
+      nextLife: this.#pool.nextLife,
       seqBase: this.#seqBase,
+      isClosed: this.#isClosed,
+      identities: this.#identities.state(new Set(streams.keys())),
       fences: new Map([...this.#fences].slice(-fencesMax)),
       streams,
+      wear: this.#wear.state(),
     };
-    await this.#cursor.write(state);
+    const { position, length } = await this.#cursor.write(state);
+    this.#wear.noteWrite(position, length);
+    this.#wear.noteFlush();
     this.#durableFloors = new Map([...streams].map(([name, ledger]) => [name, ledger.floor]));
-    await this.#store.removeSettled((name, through) => through <= (this.#durableFloors.get(name) ?? 0));
-    const ids = new Set(this.#store.segments.map((segment) => segment.id));
-    for (const id of this.#fences.keys()) if (!ids.has(id)) this.#fences.delete(id);
+    this.#pool.release((name, through) => through <= (this.#durableFloors.get(name) ?? 0));
+    const lives = new Set(this.#pool.slots.map((slot) => slot.life));
+    for (const life of this.#fences.keys()) if (!lives.has(life)) this.#fences.delete(life);
   }
 }
 

@@ -7,7 +7,7 @@ import type { Entropy } from '../host/entropy.ts';
 import type { Filesystem } from '../host/filesystem.ts';
 import { streamsMax } from './cursor-file.ts';
 import { streamNameBytesMax } from './record.ts';
-import { headerBytes } from './segment.ts';
+import { pageBytes } from './wear-ledger.ts';
 
 /** How a stream is kept. */
 export interface StreamOptions {
@@ -26,13 +26,21 @@ export interface StreamOptions {
    * the producer with `refused: full` and drops nothing.
    */
   readonly whenFull?: 'evict' | 'refuse';
+  /**
+   * Records older than this are evicted instead of delivered. Age is taken from the monotonic clock within a run, from
+   * the wall clock across runs unless it may be wrong. Default: no limit.
+   */
+  readonly ttlMs?: Millis;
 }
 
 /** Bounds of a log. */
 export interface LogLimits {
-  /** Disk that segments may take, in whole pages of 4 KiB; the cursor takes 128 KiB beside it. Default 512 MiB. */
+  /** Disk that slots may take; the cursor takes 128 KiB beside it. Default 512 MiB. */
   readonly quotaBytes?: Bytes;
-  /** A segment file is closed before it grows beyond this; one record always fits. Default 4 MiB. */
+  /**
+   * Size of a slot, the unit in which space is given up and used again; less when the quota would not hold one slot
+   * more than there are priorities. A record must fit into one. Counts when the container is made. Default 4 MiB.
+   */
   readonly segmentBytesMax?: Bytes;
   /** Memory for records that wait for a flush; beyond it an append is refused with `busy`. Default 4 MiB. */
   readonly queuedBytesMax?: Bytes;
@@ -43,11 +51,12 @@ export interface LogLimits {
 /** Something on the disk that is not as it was written. */
 export interface LogDamage {
   /**
-   * `cursor` one or both cursor records; `segment` a file that cannot be read, is of another version, or was set aside
-   * after a failed write; `records` numbers of a stream that no frame holds; `tail` octets after the last intact frame
-   * of an unfinished segment, as a power cut leaves them; `account` the counters do not add up, a defect in Baton.
+   * `cursor` one or both cursor records; `slot` a slot that cannot be read, is of another version, or was set aside
+   * after a failed write; `records` numbers of a stream that no frame holds; `tail` something torn after the last
+   * intact frame of an unfinished slot, as a power cut leaves it; `space` the disk has no room for all slots, the log
+   * holds less than its quota; `account` the counters do not add up, a defect in Baton.
    */
-  readonly kind: 'cursor' | 'segment' | 'records' | 'tail' | 'account';
+  readonly kind: 'cursor' | 'slot' | 'records' | 'tail' | 'space' | 'account';
   /** Records lost, as far as known. */
   readonly count: number;
   readonly stream?: StreamName;
@@ -55,14 +64,17 @@ export interface LogDamage {
   readonly message: string;
 }
 
-/** Records of one stream that made room. */
+/** Records of one stream that went without being delivered. */
 export interface Eviction {
   readonly stream: StreamName;
   readonly count: number;
   readonly fromSeq: Seq;
   readonly toSeq: Seq;
-  /** `quota` the log had reached its limit; `diskFull` the file system had no space left. */
-  readonly reason: 'quota' | 'diskFull';
+  /**
+   * `quota` the log had reached its limit; `diskFull` the same below the quota, for want of disk; `givenUp` see `giveUp`;
+   * `expired` older than the stream's `ttlMs`.
+   */
+  readonly reason: 'quota' | 'diskFull' | 'givenUp' | 'expired';
 }
 
 /** What a log is opened with. */
@@ -80,8 +92,6 @@ export interface ReadingLogOptions {
   readonly onEviction?: (eviction: Eviction) => void;
 }
 
-const pageBytes = 4096;
-
 /** The limits with their defaults; throws `ConfigError` for what cannot work. */
 export function checkLimits(limits: LogLimits): Required<LogLimits> {
   const checked = {
@@ -92,7 +102,7 @@ export function checkLimits(limits: LogLimits): Required<LogLimits> {
   };
   const least = {
     quotaBytes: 2 * pageBytes,
-    segmentBytesMax: 2 * headerBytes,
+    segmentBytesMax: pageBytes,
     queuedBytesMax: 1024,
     cursorLingerMs: 0,
   };
@@ -103,6 +113,16 @@ export function checkLimits(limits: LogLimits): Required<LogLimits> {
     }
   }
   return checked;
+}
+
+/**
+ * Size of the slots of a new container, in whole pages: at least one slot per priority and one more must be there, lest
+ * one priority keep the others from service.
+ */
+export function slotBytesFor(limits: Required<LogLimits>, priorityCount: number): number {
+  const share = limits.quotaBytes / (priorityCount + 1);
+  const size = Math.min(limits.segmentBytesMax, share);
+  return Math.max(pageBytes, Math.floor(size / pageBytes) * pageBytes);
 }
 
 /** The streams by name; throws `ConfigError` for what cannot work. */

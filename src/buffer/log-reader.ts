@@ -1,9 +1,11 @@
 import type { StreamName } from '../base/units.ts';
-import { FileError } from '../host/filesystem.ts';
-import type { Filesystem } from '../host/filesystem.ts';
+import type { FileHandle } from '../host/filesystem.ts';
+import type { Identities } from './identities.ts';
 import type { StoredRecord } from './record.ts';
-import { headerBytes, readRecords } from './segment.ts';
-import type { Segment } from './segment.ts';
+import { headerBytes } from './slot.ts';
+import type { Slot } from './slot.ts';
+import { readRecords } from './slot-scan.ts';
+import type { FoundRecord, ReadPlace } from './slot-scan.ts';
 
 /** What a reader asks for. */
 export interface ReadRequest {
@@ -22,10 +24,9 @@ export interface ReadResult {
   readonly missing: readonly { from: number; to: number }[];
 }
 
-/** A place up to which a segment holds no number of the stream above `seq`. */
-interface Bookmark {
-  readonly segmentId: number;
-  readonly offset: number;
+/** A place up to which a life of a slot holds no number of the stream above `seq`. */
+interface Bookmark extends ReadPlace {
+  readonly life: number;
   readonly seq: number;
 }
 
@@ -33,37 +34,39 @@ const bookmarksMax = 4;
 
 /**
  * Reads records in order, window by window. There is no index: each stream has a few bookmarks where earlier reads
- * ended, so that a reader that goes on, or returns to the oldest record, does not start at the head of a segment.
+ * ended, so that a reader that goes on, or returns to the oldest record, does not start at the head of a slot.
  */
 export class LogReader {
-  readonly #filesystem: Filesystem;
+  readonly #handle: FileHandle;
+  readonly #identities: Identities;
   readonly #bookmarks = new Map<StreamName, Bookmark[]>();
 
-  constructor(filesystem: Filesystem) {
-    this.#filesystem = filesystem;
+  constructor(handle: FileHandle, identities: Identities) {
+    this.#handle = handle;
+    this.#identities = identities;
   }
 
-  /** Reads from `segments`, which are ascending. Throws `FileError` when a file cannot be opened. */
-  async read(segments: readonly Segment[], request: ReadRequest): Promise<ReadResult> {
+  /** Reads from `slots`, which are ascending by life. */
+  async read(slots: readonly Slot[], request: ReadRequest): Promise<ReadResult> {
     const records: StoredRecord[] = [];
     const missing: { from: number; to: number }[] = [];
     let reached = request.after;
     let payloadBytes = 0;
     const isFull = (): boolean =>
       records.length >= request.countMax || payloadBytes >= request.payloadBytesMax;
-    for (const segment of segments) {
-      const span = segment.spans.get(request.stream);
+    for (const slot of slots) {
+      const span = slot.spans.get(request.stream);
       if (span === undefined || span.last <= reached) continue;
       if (isFull()) break;
       reached = Math.max(reached, span.first - 1);
       const last = span.last;
-      for await (const { value, end } of this.#records(segment, request.stream, reached)) {
+      for await (const { value, next } of this.#records(slot, request.stream, reached)) {
         if (value.seq > last) break;
         if (value.seq > reached + 1) missing.push({ from: reached + 1, to: value.seq - 1 });
         reached = value.seq;
         records.push(value);
         payloadBytes += value.payload.length;
-        this.#remember(request.stream, { segmentId: segment.id, offset: end, seq: value.seq });
+        this.#remember(request.stream, { life: slot.life, seq: value.seq, ...next });
         if (isFull()) break;
       }
       if (!isFull() && reached < last) {
@@ -75,27 +78,16 @@ export class LogReader {
   }
 
   async *#records(
-    segment: Segment,
+    slot: Slot,
     stream: StreamName,
     after: number,
-  ): AsyncGenerator<{ value: StoredRecord; end: number }, void, undefined> {
-    const known = (this.#bookmarks.get(stream) ?? []).filter(
-      (bookmark) => bookmark.segmentId === segment.id && bookmark.seq <= after,
-    );
-    const start = Math.max(headerBytes, ...known.map((bookmark) => bookmark.offset));
-    const handle = await this.#filesystem.open(segment.path).catch((error: unknown) => {
-      // Removed since the list was taken: its records are settled.
-      if (error instanceof FileError && error.errno === 'ENOENT') return undefined;
-      throw error;
-    });
-    if (handle === undefined) return;
-    try {
-      const range = { start, end: segment.length, nonce: segment.nonce };
-      for await (const { value, end } of readRecords(handle, range)) {
-        if (value.stream === stream && value.seq > after) yield { value, end };
-      }
-    } finally {
-      await handle.close();
+  ): AsyncGenerator<FoundRecord, void, undefined> {
+    let place: ReadPlace = { offset: headerBytes, runBits: undefined };
+    for (const bookmark of this.#bookmarks.get(stream) ?? []) {
+      if (bookmark.life === slot.life && bookmark.seq <= after && bookmark.offset > place.offset) place = bookmark;
+    }
+    for await (const found of readRecords(this.#handle, slot, this.#identities, place)) {
+      if (found.value.stream === stream && found.value.seq > after) yield found;
     }
   }
 
@@ -103,7 +95,7 @@ export class LogReader {
     const all = this.#bookmarks.get(stream) ?? [];
     // A read that goes on moves its own bookmark; others keep theirs until they are the oldest.
     const others = all.filter(
-      ({ segmentId, seq }) => segmentId !== bookmark.segmentId || seq !== bookmark.seq - 1,
+      ({ life, seq }) => life !== bookmark.life || seq !== bookmark.seq - 1,
     );
     this.#bookmarks.set(stream, [...others, bookmark].slice(-bookmarksMax));
   }

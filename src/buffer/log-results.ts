@@ -25,8 +25,23 @@ export interface StreamStats {
   /** Records that no intact frame holds, and numbers of a batch that a power cut tore. */
   readonly corrupt: number;
   readonly pending: number;
-  /** Age of the oldest pending record, estimated within its segment; undefined when nothing is pending. */
+  /** Age of the oldest pending record, estimated within its slot; undefined when nothing is pending. */
   readonly oldestUnacknowledgedMs: Millis | undefined;
+}
+
+/** Wear of the flash by this log since it was made, and what is left of its space. */
+export interface FlashStats {
+  readonly payloadBytes: number;
+  /** Octets written in whole pages, slots and cursor; without the zeros that new slots are filled with. */
+  readonly deviceBytes: number;
+  readonly commits: number;
+  readonly flushes: number;
+  /** `deviceBytes` per octet of payload; undefined before the first record. */
+  readonly writeAmplification: number | undefined;
+  /** Slots set aside after a failed write, until the next start. */
+  readonly slotsAside: number;
+  /** Hours until records have to be given up if nothing is delivered, at the rate of this run; undefined without one. */
+  readonly hoursUntilFull: number | undefined;
 }
 
 /** Counts of a whole log. */
@@ -35,6 +50,7 @@ export interface LogStats extends StreamStats {
   readonly quotaBytes: Bytes;
   /** Records that wait for a flush. */
   readonly queued: number;
+  readonly flash: FlashStats;
   /** Also streams that are no longer configured but have records or numbers here. */
   readonly streams: ReadonlyMap<StreamName, StreamStats>;
 }

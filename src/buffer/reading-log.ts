@@ -3,44 +3,51 @@ import { errorText } from '../base/errors.ts';
 import { bytes, millis, seq as toSeq } from '../base/units.ts';
 import type { Seq, StreamName } from '../base/units.ts';
 import type { CancelTimer, Clock } from '../host/clock.ts';
-import { randomHex } from '../host/entropy.ts';
 import { FileError } from '../host/filesystem.ts';
-import { encodeFrame, frameBytes } from './frame.ts';
+import { frameBytes } from './frame.ts';
+import type { Identities } from './identities.ts';
 import { LogAccounts } from './log-accounts.ts';
-import { checkLimits, checkStreams } from './log-options.ts';
-import type { LogLimits, ReadingLogOptions, StreamOptions } from './log-options.ts';
+import { checkLimits, checkStreams, slotBytesFor } from './log-options.ts';
+import type { Eviction, LogLimits, ReadingLogOptions, StreamOptions } from './log-options.ts';
 import { LogReader } from './log-reader.ts';
-import type { AppendResult, LogStats, RefusalReason, StreamStats } from './log-results.ts';
+import type { AppendResult, FlashStats, LogStats, RefusalReason, StreamStats } from './log-results.ts';
 import { Batch, QueuedRecord } from './record-batch.ts';
-import { encodeRecord, payloadBytesMax, recordBytes } from './record.ts';
+import { payloadBytesMax, quantise, recordBytes, streamNameBytesMax } from './record.ts';
 import type { NewRecord, StoredRecord } from './record.ts';
 import { recoverLog } from './recovery.ts';
-import { headerBytes } from './segment.ts';
-import type { Segment } from './segment.ts';
-import { SegmentStore, diskBytes } from './segment-store.ts';
+import type { Slot } from './slot.ts';
+import { SlotPool, largestFrameBytes } from './slot-pool.ts';
+import type { CommitPart } from './slot-pool.ts';
 import type { StreamLedger } from './stream-ledger.ts';
+import { WearLedger } from './wear-ledger.ts';
 
 /**
  * The durable buffer: readings of many streams on flash, each delivered once in order and then forgotten.
  *
- * Files of its directory: `cursor` (cursor-file.ts) and segments `<number>.segment` (segment.ts) of frames (frame.ts).
- * Streams of one priority share a segment; a run appends only to segments that it made itself, so that what a power
- * cut left of an older one is never written over and never mistaken for this run's.
+ * Files of its directory: `cursor` (cursor-file.ts) and `slots`, a container of slots of equal size (slot.ts) filled
+ * with frames (frame.ts, record.ts). The container is filled with zeros once (slot-filler.ts); from then on records go
+ * into blocks that exist, with one write and one fdatasync per commit, and no commit touches the file system's own
+ * records. Streams of one priority share a chain of slots. A slot whose records are all settled is used again.
  *
  * It relies on the device for three things:
  *   D1 a 512-byte sector is written whole or not at all;
  *   D2 what a completed flush covers stays;
- *   D3 writing a sector harms no other that is already durable (the weakest one on SD cards).
+ *   D3 writing a sector harms no other that is already durable (the weakest one on SD cards: while space allows,
+ *      commits end with their page, so that none that holds durable records is written again).
  *
  * It holds, and test/buffer/ checks, that
  *   B1 a record reported stored survives a power cut at any instant: the report follows the fdatasync that covers it;
  *   B2 per stream, stored = delivered + evicted + corrupt + pending, also across restarts;
- *   B3 the cursor that settles a segment's records is durable before the segment is removed;
+ *   B3 the cursor that settles a slot's records is durable before the slot is used again: cursor, fdatasync, new header
+ *      with a new life and nonce, frames;
  *   B4 a bad frame costs that frame, neither its neighbours nor the start;
  *   B5 a name (log id, number) is never given to two records that anyone has seen;
- *   B6 after a failed write or flush nothing of that batch counts, the segment takes no more records, and its tail is
- *      fenced off durably before the producers hear of it.
- * One flush is in flight per segment; what arrives meanwhile is the next batch. No call blocks the JavaScript thread.
+ *   B6 after a failed write or flush nothing of that commit counts, its slots take no more records, and their tails are
+ *      fenced off durably before the producers hear of it;
+ *   B7 what a start did not find stays gone: no frame of an earlier life of a slot counts, none of an earlier run after
+ *      one of a later run, and what a cut tore is erased before the next run writes over its place.
+ * One flush is in flight at a time and covers all slots; what arrives meanwhile is the next commit. No call blocks the
+ * JavaScript thread.
  */
 export class ReadingLog {
   readonly logId: string;
@@ -49,12 +56,14 @@ export class ReadingLog {
   readonly #limits: Required<LogLimits>;
   readonly #streams: Map<StreamName, StreamOptions>;
   readonly #accounts: LogAccounts;
-  readonly #store: SegmentStore;
+  readonly #pool: SlotPool;
   readonly #reader: LogReader;
   readonly #onEviction: ReadingLogOptions['onEviction'];
   readonly #listeners = new Set<(record: StoredRecord) => void>();
-  /** The segment that takes the records of a priority. */
-  readonly #open = new Map<number, Segment>();
+  readonly #wear: WearLedger;
+  readonly #beganMs: number;
+  /** The slot that takes the records of a priority. */
+  readonly #open: Map<number, Slot>;
   #queue: QueuedRecord[] = [];
   /** Of each stream the newest waiting record with a counter of its producer. */
   readonly #newestCounted = new Map<StreamName, QueuedRecord>();
@@ -62,35 +71,59 @@ export class ReadingLog {
   #flushing: Promise<void> | undefined;
   #flushTimer: CancelTimer | undefined;
   #cursorTimer: CancelTimer | undefined;
-  #diskIsFull = false;
   #isClosed = false;
 
   private constructor(options: ReadingLogOptions, parts: LogParts) {
-    this.logId = parts.logId;
-    this.runId = parts.runId;
+    this.logId = parts.identities.logId ?? '';
+    this.runId = parts.identities.runId;
     this.#clock = options.clock;
     this.#limits = parts.limits;
     this.#streams = parts.streams;
     this.#accounts = parts.accounts;
-    this.#store = parts.store;
-    this.#reader = new LogReader(options.filesystem);
+    this.#pool = parts.pool;
+    this.#reader = new LogReader(parts.pool.handle, parts.identities);
     this.#onEviction = options.onEviction;
+    this.#wear = parts.wear;
+    this.#beganMs = options.clock.monotonicMs();
+    this.#open = new Map(parts.open);
   }
 
   /** See `openReadingLog`. */
   static async open(options: ReadingLogOptions): Promise<ReadingLog> {
     const limits = checkLimits(options.limits ?? {});
     const streams = checkStreams(options.streams);
-    const { filesystem, entropy, directory } = options;
-    const found = await recoverLog(filesystem, directory, entropy, streams.keys());
-    const runId = randomHex(entropy, 4);
-    const { logId, segments } = found;
-    const nextId = found.nextSegment;
-    const store = new SegmentStore({ filesystem, entropy, directory, runId, logId, segments, nextId });
-    const accounts = new LogAccounts(found, store, options.onDamage);
-    const log = new ReadingLog(options, { logId, runId, limits, streams, accounts, store });
+    const { filesystem, entropy, directory, clock } = options;
+    const priorities = new Set([...streams.values()].map(({ priority }) => priority));
+    const { quotaBytes } = limits;
+    const slotBytes = slotBytesFor(limits, priorities.size);
+    const names = new Set(streams.keys());
+    const found = await recoverLog({
+      filesystem,
+      directory,
+      entropy,
+      streams: names,
+      priorities,
+      slotBytes,
+      quotaBytes,
+    });
+    const { identities, places } = found;
+    const wear = new WearLedger(found.wear);
+    const onShortage = (message: string): void => options.onDamage?.({ kind: 'space', count: 0, message });
+    const pool = new SlotPool(places, { clock, entropy, identities, wear, quotaBytes, onShortage });
+    const accounts = new LogAccounts(found, pool, wear, options.onDamage);
+    const log = new ReadingLog(options, {
+      identities,
+      limits,
+      streams,
+      accounts,
+      pool,
+      wear,
+      open: found.open,
+    });
     for (const damage of found.damage) options.onDamage?.(damage);
+    await pool.prepare(priorities.size + 1 - found.open.size);
     await accounts.begin();
+    pool.startFilling();
     return log;
   }
 
@@ -128,7 +161,7 @@ export class ReadingLog {
   /**
    * The oldest records of a stream that are not acknowledged, or the oldest above `afterSeq`, in order; at most `max`,
    * and fewer when their payloads exceed 1 MiB. Takes memory for those only.
-   * Throws `FileError` when a segment cannot be opened.
+   * Throws `FileError` when the log is closed.
    */
   async peek(stream: StreamName, max: number, afterSeq?: Seq): Promise<StoredRecord[]> {
     const ledger = this.#accounts.find(stream);
@@ -137,7 +170,7 @@ export class ReadingLog {
     return this.#read(ledger, after, Math.min(max, peekCountMax));
   }
 
-  /** One record by its number, while a segment still holds it. Throws `FileError` like `peek`. */
+  /** One record by its number, while a slot still holds it. Throws `FileError` like `peek`. */
   async get(stream: StreamName, number: Seq): Promise<StoredRecord | undefined> {
     const ledger = this.#accounts.find(stream);
     if (ledger === undefined || number < 1 || number > ledger.last) return undefined;
@@ -155,6 +188,16 @@ export class ReadingLog {
     if (throughSeq <= ledger.floor) return;
     ledger.settle(throughSeq, 'delivered');
     this.#armCursor();
+  }
+
+  /**
+   * Settles every pending record up to `throughSeq` as evicted, because nobody takes them: like `acknowledge`, except
+   * that they count as evicted and are reported so.
+   */
+  giveUp(stream: StreamName, throughSeq: Seq): void {
+    const ledger = this.#accounts.find(stream);
+    assert(ledger !== undefined, `records of unknown stream ${stream} are given up`);
+    if (this.#settleEvicted(ledger, throughSeq, 'givenUp')) this.#armCursor();
   }
 
   /** The newest counter of the producer that is durably stored; what is not above it need not be sent again. */
@@ -188,9 +231,10 @@ export class ReadingLog {
       corrupt: sum((stats) => stats.corrupt),
       pending: sum((stats) => stats.pending),
       oldestUnacknowledgedMs: oldest < 0 ? undefined : millis(oldest),
-      usedBytes: bytes(this.#store.usedBytes),
+      usedBytes: bytes(this.#pool.usedBytes),
       quotaBytes: this.#limits.quotaBytes,
       queued: this.#queue.length,
+      flash: this.#flash(now.monotonicMs),
       streams,
     };
   }
@@ -201,15 +245,28 @@ export class ReadingLog {
     return this.#saveCursor();
   }
 
+  #flash(nowMs: number): FlashStats {
+    const wear = this.#wear.state();
+    const { payloadBytes, deviceBytes } = wear;
+    const elapsedMs = nowMs - this.#beganMs;
+    const { consumedBytes, roomBytes } = this.#pool;
+    const bytesPerHour = elapsedMs > 0 ? (consumedBytes / elapsedMs) * 3_600_000 : 0;
+    return {
+      ...wear,
+      writeAmplification: payloadBytes > 0 ? deviceBytes / payloadBytes : undefined,
+      slotsAside: this.#pool.asideCount,
+      hoursUntilFull: bytesPerHour > 0 ? roomBytes / bytesPerHour : undefined,
+    };
+  }
+
   /** Stores what waits, makes the acknowledgements durable and closes the files. Later appends are refused. */
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.sync();
     this.#flushTimer?.();
     this.#cursorTimer?.();
-    for (const segment of this.#open.values()) await this.#store.seal(segment);
-    this.#open.clear();
     await this.#accounts.close();
+    await this.#pool.close();
   }
 
   #refusal(record: NewRecord, stream: StreamOptions | undefined): AppendResult | undefined {
@@ -225,9 +282,10 @@ export class ReadingLog {
     }
     if (!wall.every(Number.isFinite))
       return refused('invalid', `times ${wall.join(', ')} are not all numbers`);
-    const size = frameBytes(recordBytes(record));
-    if (diskBytes(undefined, size) > this.#limits.quotaBytes) {
-      return refused('tooLarge', `a record of ${size} bytes in a log of ${this.#limits.quotaBytes}`);
+    const size = frameBytes(recordBytes(quantise(record)));
+    const largest = largestFrameBytes(this.#pool.slotBytes);
+    if (size > largest) {
+      return refused('tooLarge', `a record of ${size} bytes; a slot of this log takes at most ${largest}`);
     }
     if (this.#queuedBytes + size > this.#limits.queuedBytesMax && this.#queue.length > 0) {
       return refused('busy', `${this.#queue.length} records wait for the disk`);
@@ -237,7 +295,7 @@ export class ReadingLog {
 
   async #read(ledger: StreamLedger, after: number, countMax: number): Promise<StoredRecord[]> {
     const request = { stream: ledger.name, after, countMax, payloadBytesMax: peekBytesMax };
-    const { records, missing } = await this.#reader.read(this.#store.segments, request);
+    const { records, missing } = await this.#reader.read(this.#pool.slots, request);
     for (const { from, to } of missing) this.#accounts.noteMissing(ledger, from, to);
     return records;
   }
@@ -269,8 +327,10 @@ export class ReadingLog {
   async #flush(): Promise<void> {
     // What the caller appends in the same turn belongs to the same batch.
     await Promise.resolve();
+    // What this commit has no room for shall not wait for company again.
+    for (const item of this.#queue) item.dueMs = Math.min(item.dueMs, this.#clock.monotonicMs());
     const batches = await this.#takeBatches();
-    await Promise.all(batches.map((batch) => this.#commit(batch)));
+    if (batches.length > 0) await this.#commit(batches);
   }
 
   /** Takes records from the queue, finds room for them, and numbers them; what must wait stays in the queue. */
@@ -302,128 +362,136 @@ export class ReadingLog {
   async #place(item: QueuedRecord, batches: Map<number, Batch>): Promise<'taken' | 'wait' | AppendResult> {
     const { priority } = item.stream;
     const batch = batches.get(priority);
-    let segment = this.#open.get(priority);
-    const planned = batch?.frameBytes ?? 0;
-    if (segment !== undefined && !this.#fits(segment, planned + item.frameBytes)) {
+    const slot = this.#open.get(priority);
+    const length = (batch?.frameBytes ?? 0) + item.frameBytes + frameBytes(2 + streamNameBytesMax);
+    if (slot !== undefined && !this.#pool.fits(slot, length)) {
       if (batch !== undefined) return 'wait';
       await this.#sealOpen(priority);
-      segment = undefined;
     }
-    const refusal = await this.#makeRoom(item, segment, batches);
+    const refusal = await this.#makeRoom(item, batches);
     if (refusal !== undefined) return refusal;
-    try {
-      const target = this.#open.get(priority) ?? (await this.#store.create());
-      this.#open.set(priority, target);
-      const into = batch ?? new Batch(target);
-      into.add(item);
-      batches.set(priority, into);
-      return 'taken';
-    } catch (error) {
-      return this.#diskRefusal(error);
-    }
+    const target = this.#open.get(priority);
+    assert(target !== undefined, `no slot for priority ${priority}`);
+    const into = batch ?? new Batch(target);
+    into.add(item);
+    batches.set(priority, into);
+    return 'taken';
   }
 
-  #fits(segment: Segment, more: number): boolean {
-    const used = Math.max(segment.length, headerBytes);
-    return used + more <= this.#limits.segmentBytesMax || (used === headerBytes && segment.spans.size === 0);
-  }
-
-  /** Evicts until the record fits into the quota; answers a refusal when it must not or cannot. */
+  /** Opens a slot for the record if none is, evicting if need be; answers a refusal when it must not or cannot. */
   async #makeRoom(
     item: QueuedRecord,
-    segment: Segment | undefined,
     batches: ReadonlyMap<number, Batch>,
   ): Promise<AppendResult | undefined> {
-    const busy = new Set([...batches.values()].map((batch) => batch.segment));
-    const growth = (): number => {
-      let sum = 0;
-      const planned = new Map([...batches.values()].map((batch) => [batch.segment, batch.frameBytes]));
-      if (segment === undefined) sum += diskBytes(undefined, item.frameBytes);
-      else planned.set(segment, (planned.get(segment) ?? 0) + item.frameBytes);
-      for (const [target, more] of planned) sum += diskBytes(target, more) - diskBytes(target, 0);
-      return sum;
-    };
-    for (;;) {
-      const exceeds = this.#store.usedBytes + growth() > this.#limits.quotaBytes;
-      if (!exceeds && !this.#diskIsFull) return undefined;
-      const reason = exceeds ? 'quota' : 'diskFull';
-      this.#diskIsFull = false;
-      if (item.stream.whenFull === 'refuse') {
-        if (!exceeds) return undefined;
-        return refused('full', `the log holds ${this.#store.usedBytes} of ${this.#limits.quotaBytes} bytes`);
+    const { priority, whenFull } = item.stream;
+    const busy = new Set([...batches.values()].map((batch) => batch.slot));
+    for (let isReclaimed = false; ;) {
+      if (this.#open.has(priority) && (!this.#pool.isOverQuota || whenFull === 'refuse')) return undefined;
+      const slot = this.#open.get(priority) ?? (await this.#pool.take(priority));
+      if (slot !== undefined) this.#open.set(priority, slot);
+      if (slot !== undefined && !this.#pool.isOverQuota) return undefined;
+      if (!isReclaimed && (await this.#reclaim(busy))) continue;
+      isReclaimed = true;
+      if (whenFull === 'refuse') return this.#fullRefusal('the log is full');
+      const victim = this.#accounts.victim(priority, this.#streams, busy);
+      if (victim === undefined || victim === slot) {
+        if (slot !== undefined) return undefined;
+        return this.#fullRefusal('everything stored has a higher priority');
       }
-      const victim = this.#accounts.victim(item.stream.priority, this.#streams, busy);
-      if (victim === undefined || victim === segment) {
-        // The segment that the record would join is the only one left to give.
-        if (!exceeds) return undefined;
-        if (victim === undefined) return refused('full', 'everything stored has a higher priority');
-      }
-      const freed = await this.#evict(victim, reason);
-      if (!freed) return refused('disk', 'the disk refuses to give up evicted segments');
-      if (victim === segment) segment = undefined;
+      const isFreed = await this.#evict(victim, this.#pool.isShortOfDisk ? 'diskFull' : 'quota');
+      if (!isFreed) return refused('disk', 'the disk refuses to note that evicted records are gone');
     }
   }
 
-  async #evict(victim: Segment, reason: 'quota' | 'diskFull'): Promise<boolean> {
-    for (const [priority, segment] of this.#open) if (segment === victim) await this.#sealOpen(priority);
+  #fullRefusal(why: string): AppendResult {
+    const { asideCount, slots, usedBytes } = this.#pool;
+    if (asideCount > 0 && asideCount === slots.length) {
+      return refused('disk', `all ${asideCount} slots are set aside after failed writes`);
+    }
+    return refused('full', `${why}: ${usedBytes} of ${this.#limits.quotaBytes} bytes are in use`);
+  }
+
+  /** Frees slots whose records are settled, if not yet durably; false when there was none. */
+  async #reclaim(busy: ReadonlySet<Slot>): Promise<boolean> {
+    for (const [priority, slot] of this.#open) {
+      if (!busy.has(slot) && this.#accounts.isSettled(slot)) await this.#sealOpen(priority);
+    }
+    const before = this.#pool.slots.length;
+    const isDue = this.#pool.slots.some((slot) => slot.state === 'closed' && this.#accounts.isSettled(slot));
+    return isDue && (await this.#saveCursor()) && this.#pool.slots.length < before;
+  }
+
+  async #evict(victim: Slot, reason: 'quota' | 'diskFull'): Promise<boolean> {
+    for (const [priority, slot] of this.#open) if (slot === victim) await this.#sealOpen(priority);
     for (const [stream, span] of victim.spans) {
-      const ledger = this.#accounts.ledger(stream);
-      const fromSeq = toSeq(ledger.floor + 1);
-      const count = ledger.settle(span.last, 'evicted');
-      if (count > 0) this.#onEviction?.({ stream, count, fromSeq, toSeq: toSeq(span.last), reason });
+      this.#settleEvicted(this.#accounts.ledger(stream), span.last, reason);
     }
     await this.#saveCursor();
-    return !this.#store.segments.includes(victim);
+    return !this.#pool.slots.includes(victim);
+  }
+
+  #settleEvicted(ledger: StreamLedger, through: number, reason: Eviction['reason']): boolean {
+    const fromSeq = toSeq(ledger.floor + 1);
+    const count = ledger.settle(through, 'evicted');
+    if (count === 0) return false;
+    this.#onEviction?.({ stream: ledger.name, count, fromSeq, toSeq: toSeq(through), reason });
+    return true;
   }
 
   async #sealOpen(priority: number): Promise<void> {
-    const segment = this.#open.get(priority);
-    if (segment === undefined) return;
+    const slot = this.#open.get(priority);
+    if (slot === undefined) return;
     this.#open.delete(priority);
-    await this.#store.seal(segment);
+    await this.#pool.seal(slot);
   }
 
-  /** Writes a batch; its records are answered when the flush that covers them has returned (B1). */
-  async #commit(batch: Batch): Promise<void> {
-    const { segment, items } = batch;
+  /** Writes batches; their records are answered when the flush that covers them has returned (B1). */
+  async #commit(batches: readonly Batch[]): Promise<void> {
+    const parts = new Map<CommitPart, Batch>();
+    for (const batch of batches) parts.set({ slot: batch.slot, records: this.#number(batch) }, batch);
+    const failures = await this.#pool.commit([...parts.keys()]);
+    for (const [part, { items }] of parts) {
+      if (failures.has(part)) continue;
+      const { records } = part;
+      for (const record of records) this.#accounts.noteStored(record);
+      this.#answer(
+        new Map(items.flatMap((item, index) => resultRow(item, records[index]))),
+      );
+      for (const record of records) {
+        for (const listener of this.#listeners) queueMicrotask(() => listener(record));
+      }
+    }
+    if (failures.size > 0) await this.#abandon(parts, failures);
+  }
+
+  #number(batch: Batch): StoredRecord[] {
     const next = new Map<StreamName, number>();
-    const results = new Map<QueuedRecord, AppendResult>();
-    const records = items.map((item): StoredRecord => {
+    return batch.items.map((item): StoredRecord => {
       const { stream } = item.record;
       const number = (next.get(stream) ?? this.#accounts.ledger(stream).last) + 1;
       next.set(stream, number);
-      const record = { ...item.record, seq: toSeq(number), logId: this.logId, runId: this.runId };
-      results.set(item, { kind: 'stored', record });
-      return record;
+      return { ...item.record, seq: toSeq(number), logId: this.logId, runId: this.runId };
     });
-    const nonce = segment.nonce ?? 0;
-    const frames = Buffer.concat(records.map((record) => encodeFrame(nonce, 'record', encodeRecord(record))));
-    try {
-      await this.#store.commit(segment, frames, records);
-    } catch (error) {
-      await this.#abandon(segment);
-      const refusal = this.#diskRefusal(error);
-      this.#answer(new Map(items.map((item) => [item, refusal])));
-      return;
-    }
-    for (const record of records) this.#accounts.noteStored(record);
-    this.#answer(results);
-    for (const record of records) {
-      for (const listener of this.#listeners) queueMicrotask(() => listener(record));
-    }
   }
 
-  /** B6. Should the fence not become durable either, a later segment that repeats the numbers wins at the next start. */
-  async #abandon(segment: Segment): Promise<void> {
-    for (const [priority, open] of this.#open) if (open === segment) this.#open.delete(priority);
-    await this.#store.quarantine(segment);
-    this.#accounts.fence(segment);
+  /** B6. Should the fence not become durable either, a later slot that repeats the numbers wins at the next start. */
+  async #abandon(
+    parts: ReadonlyMap<CommitPart, Batch>,
+    failures: ReadonlyMap<CommitPart, unknown>,
+  ): Promise<void> {
+    for (const part of failures.keys()) {
+      for (const [priority, open] of this.#open) if (open === part.slot) this.#open.delete(priority);
+      this.#accounts.fence(part.slot);
+    }
     await this.#saveCursor();
+    for (const [part, error] of failures) {
+      const refusal = this.#diskRefusal(error);
+      this.#answer(new Map((parts.get(part)?.items ?? []).map((item) => [item, refusal])));
+    }
   }
 
   #diskRefusal(error: unknown): AppendResult {
     if (!(error instanceof FileError)) throw error;
-    if (error.errno === 'ENOSPC' || error.errno === 'EDQUOT') this.#diskIsFull = true;
     return refused('disk', errorText(error));
   }
 
@@ -446,7 +514,7 @@ export class ReadingLog {
 
   async #saveCursor(): Promise<boolean> {
     const isSaved = await this.#accounts.save();
-    // Tried again later; meanwhile nothing is removed (B3).
+    // Tried again later; meanwhile no slot is used again (B3).
     if (!isSaved && !this.#isClosed) this.#armCursor();
     return isSaved;
   }
@@ -468,12 +536,17 @@ const peekCountMax = 4096;
 const peekBytesMax = 1024 * 1024;
 
 interface LogParts {
-  readonly logId: string;
-  readonly runId: string;
+  readonly identities: Identities;
   readonly limits: Required<LogLimits>;
   readonly streams: Map<StreamName, StreamOptions>;
   readonly accounts: LogAccounts;
-  readonly store: SegmentStore;
+  readonly pool: SlotPool;
+  readonly wear: WearLedger;
+  readonly open: ReadonlyMap<number, Slot>;
+}
+
+function resultRow(item: QueuedRecord, record: StoredRecord | undefined): [QueuedRecord, AppendResult][] {
+  return record === undefined ? [] : [[item, { kind: 'stored', record }]];
 }
 
 function refused(reason: RefusalReason, message: string): AppendResult {

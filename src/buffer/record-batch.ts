@@ -1,39 +1,40 @@
 import type { StreamOptions } from './log-options.ts';
 import type { AppendResult } from './log-results.ts';
 import { frameBytes } from './frame.ts';
-import { recordBytes } from './record.ts';
+import { quantise, recordBytes } from './record.ts';
 import type { NewRecord } from './record.ts';
-import type { Segment } from './segment.ts';
+import type { Slot } from './slot.ts';
 
 /** A record that waits for its flush. */
 export class QueuedRecord {
   readonly record: NewRecord;
   readonly stream: StreamOptions;
-  readonly dueMs: number;
+  /** When it wants to be flushed. */
+  dueMs: number;
   readonly frameBytes: number;
   readonly settled: Promise<AppendResult>;
   settle: (result: AppendResult) => void = () => undefined;
 
   constructor(record: NewRecord, stream: StreamOptions, dueMs: number) {
     // The caller may use its buffer again at once.
-    this.record = { ...record, payload: record.payload.slice() };
+    this.record = quantise({ ...record, payload: record.payload.slice() });
     this.stream = stream;
     this.dueMs = dueMs;
-    this.frameBytes = frameBytes(recordBytes(record));
+    this.frameBytes = frameBytes(recordBytes(this.record));
     this.settled = new Promise((resolve) => {
       this.settle = resolve;
     });
   }
 }
 
-/** The records that one write and one flush make durable in a segment. */
+/** The records that one commit makes durable in a slot. */
 export class Batch {
-  readonly segment: Segment;
+  readonly slot: Slot;
   readonly items: QueuedRecord[] = [];
   frameBytes = 0;
 
-  constructor(segment: Segment) {
-    this.segment = segment;
+  constructor(slot: Slot) {
+    this.slot = slot;
   }
 
   add(item: QueuedRecord): void {

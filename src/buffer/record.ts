@@ -1,5 +1,5 @@
 import { DecodeError } from '../base/errors.ts';
-import { millis, seq, streamName, unixMillis } from '../base/units.ts';
+import { millis, seq, unixMillis } from '../base/units.ts';
 import type { Millis, Seq, StreamName } from '../base/units.ts';
 import type { TimeSource, WallStamp } from '../base/wall-stamp.ts';
 
@@ -38,72 +38,121 @@ export function recordName(logId: string, seq: Seq): string {
   return `${logId}-${seq}`;
 }
 
+/** What the numbers in a record frame stand for. */
+export interface RecordContext {
+  streamOf(id: number): StreamName | undefined;
+  /** The run whose number ends with these 16 bits. */
+  runOf(lowBits: number): { readonly runId: string; readonly logId: string } | undefined;
+}
+
+/** Most streams that a log tells apart by number. */
+export const streamIdMax = 1023;
+
+/** `record` as the disk keeps it: monotonic time in units of 0.1 ms, wall time in whole ms, its bound rounded up. */
+export function quantise(record: NewRecord): NewRecord {
+  const { wall, monotonicMs } = record;
+  const bound = wall.errorBoundMs;
+  return {
+    ...record,
+    monotonicMs: millis(Math.round(monotonicMs * 10) / 10),
+    wall: {
+      ...wall,
+      unixMs: unixMillis(Math.round(wall.unixMs)),
+      ...(bound === undefined ? {} : { errorBoundMs: millis(Math.ceil(bound)) }),
+    },
+  };
+}
+
 /**
- * Content of a record frame. Little endian: u32 log id, u32 run id, u8 flags (1 producerSeq, 2 error bound), u8 time
- * source, u8 length of the stream name, u8 zero, f64 seq, f64 monotonic ms, f64 unix ms, then f64 producerSeq and f64
- * error bound ms where flagged, the stream name in UTF-8, the payload.
+ * Content of a record frame, for the 32 octets of overhead that a reading may cost. Little endian: u16 low bits of the
+ * run, u16 number of the stream (upper 10 bits) and flags (bits 0 to 2 time source, 3 error bound, 4 producer's count, 5
+ * wide), u40 seq; then u40 monotonic time in 0.1 ms, u48 unix ms and, where flagged, u16 error bound in ms and u32
+ * count of the producer, or all of these as f64 when one of them does not fit (wide); the payload.
  */
-export function encodeRecord(record: StoredRecord): Uint8Array {
-  const name = textEncoder.encode(record.stream);
+export function encodeRecord(record: StoredRecord, streamId: number): Uint8Array {
   const { producerSeq, wall, payload } = record;
-  const optional = (producerSeq === undefined ? 0 : 8) + (wall.errorBoundMs === undefined ? 0 : 8);
-  const content = new Uint8Array(fixedBytes + optional + name.length + payload.length);
+  const isWide = needsWide(record);
+  const content = new Uint8Array(recordBytes(record));
   const view = new DataView(content.buffer);
-  view.setUint32(0, Number.parseInt(record.logId, 16), true);
-  view.setUint32(4, Number.parseInt(record.runId, 16), true);
-  content[8] = (producerSeq === undefined ? 0 : 1) | (wall.errorBoundMs === undefined ? 0 : 2);
-  content[9] = timeSources.indexOf(wall.source);
-  content[10] = name.length;
-  view.setFloat64(12, record.seq, true);
-  view.setFloat64(20, record.monotonicMs, true);
-  view.setFloat64(28, wall.unixMs, true);
-  let at = fixedBytes;
-  for (const value of [producerSeq, wall.errorBoundMs]) {
+  let flags = timeSources.indexOf(wall.source);
+  if (wall.errorBoundMs !== undefined) flags |= flagBound;
+  if (producerSeq !== undefined) flags |= flagProducer;
+  if (isWide) flags |= flagWide;
+  view.setUint16(0, Number.parseInt(record.runId, 16) & 0xffff, true);
+  view.setUint16(2, (streamId << 6) | flags, true);
+  setUint(view, 4, 5, record.seq);
+  const fields: readonly (readonly [number | undefined, number])[] = [
+    [isWide ? record.monotonicMs : Math.round(record.monotonicMs * 10), 5],
+    [wall.unixMs, 6],
+    [wall.errorBoundMs, 2],
+    [producerSeq, 4],
+  ];
+  let at = headBytes;
+  for (const [value, width] of fields) {
     if (value === undefined) continue;
-    view.setFloat64(at, value, true);
-    at += 8;
+    if (isWide) view.setFloat64(at, value, true);
+    else setUint(view, at, width, value);
+    at += isWide ? 8 : width;
   }
-  content.set(name, at);
-  content.set(payload, at + name.length);
+  content.set(payload, at);
   return content;
 }
 
 /** Octets of content that a record will take in a frame. */
 export function recordBytes(record: NewRecord): number {
-  const optional =
-    (record.producerSeq === undefined ? 0 : 8) + (record.wall.errorBoundMs === undefined ? 0 : 8);
-  return fixedBytes + optional + Buffer.byteLength(record.stream) + record.payload.length;
+  const { producerSeq, wall, payload } = record;
+  const isWide = needsWide(record);
+  const bound = wall.errorBoundMs === undefined ? 0 : isWide ? 8 : 2;
+  const producer = producerSeq === undefined ? 0 : isWide ? 8 : 4;
+  return headBytes + (isWide ? 16 : 11) + bound + producer + payload.length;
 }
 
-/** The record of a frame's content; throws `DecodeError` when a later version of Baton wrote it otherwise. */
-export function decodeRecord(content: Uint8Array): StoredRecord {
+/** The record of a frame's content; throws `DecodeError` for one that this version or this log does not know. */
+export function decodeRecord(content: Uint8Array, context: RecordContext): StoredRecord {
   const view = new DataView(content.buffer, content.byteOffset, content.length);
-  const flags = content[8] ?? 0;
-  const nameBytes = content[10] ?? 0;
-  const head = fixedBytes + (flags & 1 ? 8 : 0) + (flags & 2 ? 8 : 0);
-  const source = timeSources[content[9] ?? -1];
-  if (content.length < head + nameBytes || flags > 3 || source === undefined || nameBytes === 0) {
+  const flags = content.length >= headBytes ? view.getUint16(2, true) : 0;
+  const isWide = (flags & flagWide) !== 0;
+  const hasBound = (flags & flagBound) !== 0;
+  const hasProducer = (flags & flagProducer) !== 0;
+  const head =
+    headBytes + (isWide ? 16 : 11) + (hasBound ? (isWide ? 8 : 2) : 0) + (hasProducer ? (isWide ? 8 : 4) : 0);
+  const source = timeSources[flags & 7];
+  if (content.length < head || source === undefined) {
     throw new DecodeError(
-      `record frame of ${content.length} bytes with flags ${flags} is not of this version`,
+      `record frame of ${content.length} bytes with flags ${flags & 63} is not of this version`,
     );
   }
-  const number = view.getFloat64(12, true);
-  if (!Number.isSafeInteger(number) || number < 1) throw new DecodeError(`record number ${number}`);
-  const errorBoundMs = flags & 2 ? view.getFloat64(fixedBytes + (flags & 1 ? 8 : 0), true) : undefined;
-  return {
-    stream: streamName(textDecoder.decode(content.subarray(head, head + nameBytes))),
-    seq: seq(number),
-    logId: hex32(view.getUint32(0, true)),
-    runId: hex32(view.getUint32(4, true)),
-    monotonicMs: millis(view.getFloat64(20, true)),
-    wall: {
-      unixMs: unixMillis(view.getFloat64(28, true)),
-      source,
-      ...(errorBoundMs === undefined ? {} : { errorBoundMs: millis(errorBoundMs) }),
-    },
-    ...(flags & 1 ? { producerSeq: view.getFloat64(fixedBytes, true) } : {}),
-    payload: content.subarray(head + nameBytes),
+  const stream = context.streamOf(flags >> 6);
+  const run = context.runOf(view.getUint16(0, true));
+  const number = getUint(view, 4, 5);
+  if (stream === undefined || run === undefined || number < 1) {
+    throw new DecodeError(`record ${number} of stream number ${flags >> 6} belongs to nothing known`);
+  }
+  let at = headBytes;
+  const next = (width: number): number => {
+    const value = isWide ? view.getFloat64(at, true) : getUint(view, at, width);
+    at += isWide ? 8 : width;
+    return value;
   };
+  const monotonic = next(5);
+  const unixMs = unixMillis(next(6));
+  const errorBoundMs = hasBound ? next(2) : undefined;
+  const producerSeq = hasProducer ? next(4) : undefined;
+  return {
+    stream,
+    seq: seq(number),
+    logId: run.logId,
+    runId: run.runId,
+    monotonicMs: millis(isWide ? monotonic : monotonic / 10),
+    wall: { unixMs, source, ...(errorBoundMs === undefined ? {} : { errorBoundMs: millis(errorBoundMs) }) },
+    ...(producerSeq === undefined ? {} : { producerSeq }),
+    payload: content.subarray(at),
+  };
+}
+
+/** The low bits of the run in a record frame's content. */
+export function runBitsOf(content: Uint8Array): number {
+  return (content[0] ?? 0) | ((content[1] ?? 0) << 8);
 }
 
 /** 32 bits as 8 hexadecimal digits. */
@@ -111,8 +160,35 @@ export function hex32(value: number): string {
   return value.toString(16).padStart(8, '0');
 }
 
-const fixedBytes = 36;
+const headBytes = 9;
+const flagBound = 8;
+const flagProducer = 16;
+const flagWide = 32;
 /** The position in this list is the number on disk. */
 const timeSources: readonly TimeSource[] = ['gps', 'ntp', 'cse', 'restored', 'system'];
-const textEncoder = new TextEncoder();
-const textDecoder = new TextDecoder();
+
+function needsWide({ monotonicMs, wall, producerSeq }: NewRecord): boolean {
+  const tenths = Math.round(monotonicMs * 10);
+  return !(
+    isWithin(tenths, 2 ** 40) &&
+    isWithin(wall.unixMs, 2 ** 48) &&
+    isWithin(wall.errorBoundMs ?? 0, 2 ** 16) &&
+    isWithin(producerSeq ?? 0, 2 ** 32)
+  );
+}
+
+function isWithin(value: number, bound: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value < bound && !Object.is(value, -0);
+}
+
+function setUint(view: DataView, at: number, width: number, value: number): void {
+  for (let index = 0, rest = value; index < width; index++, rest = Math.floor(rest / 256)) {
+    view.setUint8(at + index, rest % 256);
+  }
+}
+
+function getUint(view: DataView, at: number, width: number): number {
+  let value = 0;
+  for (let index = width - 1; index >= 0; index--) value = value * 256 + view.getUint8(at + index);
+  return value;
+}

@@ -1,132 +1,113 @@
-import { errorText } from '../base/errors.ts';
 import type { StreamName } from '../base/units.ts';
 import { randomHex } from '../host/entropy.ts';
 import type { Entropy } from '../host/entropy.ts';
-import { FileError } from '../host/filesystem.ts';
 import type { Filesystem } from '../host/filesystem.ts';
+import { openContainer, readContainer } from './container.ts';
+import type { ContainerContent } from './container.ts';
 import { CursorFile, streamsMax } from './cursor-file.ts';
 import type { CursorState } from './cursor-file.ts';
 import { createDurableDirectory } from './durable-directory.ts';
+import { Identities } from './identities.ts';
 import type { LogDamage } from './log-options.ts';
-import { parseSegmentName, readSegment } from './segment.ts';
-import type { Segment, SegmentReport, SpanGap } from './segment.ts';
+import type { Slot, SpanGap } from './slot.ts';
+import type { FoundPlaces } from './slot-pool.ts';
 import { StreamLedger } from './stream-ledger.ts';
+import type { WearState } from './wear-ledger.ts';
 
 /** A log as found on the disk. */
 export interface RecoveredLog {
   readonly cursor: CursorFile;
-  /** Id for the records of this run: that of the previous one unless something was damaged. */
-  readonly logId: string;
-  readonly nextSegment: number;
+  readonly identities: Identities;
   readonly seqBase: number;
   readonly fences: Map<number, number>;
   readonly ledgers: Map<StreamName, StreamLedger>;
-  /** Ascending by id. */
-  readonly segments: Segment[];
+  readonly places: FoundPlaces;
+  /** Slots that this run may continue, by priority. */
+  readonly open: ReadonlyMap<number, Slot>;
+  readonly wear: WearState | undefined;
   readonly damage: readonly LogDamage[];
   /** True when no cursor was found, so that one must be written before anything else. */
   readonly needsCursor: boolean;
 }
 
+/** Where and for what a log is recovered. */
+export interface RecoveryOptions {
+  readonly filesystem: Filesystem;
+  readonly directory: string;
+  readonly entropy: Entropy;
+  readonly streams: ReadonlySet<StreamName>;
+  /** Priorities of the streams: only their slots are continued. */
+  readonly priorities: ReadonlySet<number>;
+  /** Size of a slot if the container is new, and slots that the quota allows. */
+  readonly slotBytes: number;
+  readonly quotaBytes: number;
+}
+
 /**
- * Reads what a previous run left. Damage never stops it; it throws `FileError` only when the directory or its cursor
- * cannot be used at all.
+ * Reads what a previous run left. Damage never stops it; it throws `FileError` only when the directory, its cursor or
+ * its container cannot be used at all.
  *
- * Any damage, a torn tail included, draws a new log id: the last intact frame may not be the last that was delivered,
- * and the number after it, given once more, must not make the same name.
+ * A run that did not end in order, and any damage, draws a new log id: the last intact frame may not be the last that
+ * was delivered, and the number after it, given once more, must not make the same name.
  */
-export async function recoverLog(
-  filesystem: Filesystem,
-  directory: string,
-  entropy: Entropy,
-  streams: Iterable<StreamName>,
-): Promise<RecoveredLog> {
+export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog> {
+  const { filesystem, directory, entropy, streams } = options;
   await createDurableDirectory(filesystem, directory);
   const { file, state, isDamaged } = await CursorFile.open(filesystem, directory);
-  const names = await filesystem.list(directory);
-  const ids = names.map(parseSegmentName).filter((id) => id !== undefined);
   const damage: LogDamage[] = [];
-  if (isDamaged || (state === undefined && ids.length > 0)) {
+  const identities = new Identities(state?.identities);
+  const runBefore = identities.run;
+  const container = await openContainer(filesystem, directory, state?.slotBytes ?? options.slotBytes);
+  const content = await readContainer(container, {
+    identities,
+    fences: new Map(state?.fences),
+    nextLife: state?.nextLife ?? 1,
+    quotaBytes: options.quotaBytes,
+    priorities: options.priorities,
+  });
+  const { slots } = content.places;
+  if (isDamaged || (state === undefined && slots.length > 0)) {
     const consequence =
       state === undefined
         ? 'delivered records may repeat, and counts start again'
         : 'the other record is used; some delivered records may repeat';
     damage.push({ kind: 'cursor', count: 0, message: `${directory}/cursor is damaged: ${consequence}` });
   }
-  const fences = new Map(state?.fences);
-  const { segments, reports } = await readSegments(filesystem, directory, ids, fences, damage);
-  clipRepeats(segments);
-  const ledgers = openLedgers(state, segments, streams, damage);
-  noteGaps(state, segments, reports, ledgers, damage);
-  const seqBase = dropRetired(ledgers, new Set(streams), state?.seqBase ?? 0);
+  damage.push(...content.damage);
+  clipRepeats(slots);
+  const ledgers = openLedgers(state, slots, streams, damage);
+  noteGaps(state, content, ledgers, damage);
+  const seqBase = dropRetired(ledgers, streams, state?.seqBase ?? 0);
+  const isClean = state?.isClosed === true && identities.run === runBefore && damage.length === 0;
+  const logId = isClean ? identities.logId : undefined;
+  identities.beginRun(logId ?? randomHex(entropy, 4));
+  for (const name of ledgers.keys()) identities.idOf(name);
   return {
     cursor: file,
-    logId: state === undefined || damage.length > 0 ? randomHex(entropy, 4) : state.logId,
-    nextSegment: Math.max(state?.nextSegment ?? 1, ...ids.map((id) => id + 1)),
+    identities,
     seqBase,
-    fences,
+    fences: content.fences,
     ledgers,
-    segments,
+    places: content.places,
+    open: content.open,
+    wear: state?.wear,
     damage,
     needsCursor: state === undefined,
   };
 }
 
-async function readSegments(
-  filesystem: Filesystem,
-  directory: string,
-  ids: readonly number[],
-  fences: Map<number, number>,
-  damage: LogDamage[],
-): Promise<{ segments: Segment[]; reports: Map<Segment, SegmentReport> }> {
-  const segments: Segment[] = [];
-  const reports = new Map<Segment, SegmentReport>();
-  for (const id of fences.keys()) if (!ids.includes(id)) fences.delete(id);
-  for (const id of ids) {
-    try {
-      const { segment, report } = await readSegment(filesystem, directory, id, fences.get(id));
-      damage.push(...describe(segment, report));
-      // A file that may hold more than could be read is left for a later start.
-      if (report.foreignVersion !== undefined || (report.isUnreadable && segment.spans.size === 0)) continue;
-      segments.push(segment);
-      reports.set(segment, report);
-    } catch (error) {
-      if (!(error instanceof FileError)) throw error;
-      damage.push({ kind: 'segment', count: 0, message: errorText(error) });
-    }
-  }
-  return { segments, reports };
-}
-
-function describe(segment: Segment, report: SegmentReport): LogDamage[] {
-  const found: LogDamage[] = [];
-  const note = (kind: LogDamage['kind'], text: string): void => {
-    found.push({ kind, count: 0, message: `${segment.path} ${text}` });
-  };
-  if (report.foreignVersion !== undefined) {
-    note(
-      'segment',
-      `has format version ${report.foreignVersion}; it is left alone for a Baton that knows it`,
-    );
-  }
-  if (report.isUnreadable) note('segment', 'cannot be read in part; what could be read is used');
-  if (report.skippedBytes > 0) note('segment', `has ${report.skippedBytes} damaged bytes between records`);
-  if (report.tailBytes > 0) note('tail', `ends with ${report.tailBytes} bytes that are no record`);
-  return found;
-}
-
 /**
  * A batch whose write failed may have reached the disk all the same, while its numbers were given again in a later
- * segment: the later one holds what was reported stored.
+ * slot: the later one holds what was reported stored.
  */
-function clipRepeats(segments: readonly Segment[]): void {
+function clipRepeats(slots: readonly Slot[]): void {
   const firstLater = new Map<StreamName, number>();
-  for (const segment of [...segments].reverse()) {
-    for (const [name, span] of segment.spans) {
+  for (const slot of [...slots].reverse()) {
+    for (const [name, span] of slot.spans) {
       const bound = firstLater.get(name) ?? Number.POSITIVE_INFINITY;
       firstLater.set(name, Math.min(bound, span.first));
       if (span.last < bound) continue;
-      if (span.first >= bound) segment.spans.delete(name);
+      if (span.first >= bound) slot.spans.delete(name);
       else {
         span.last = bound - 1;
         span.lastProducerSeq = undefined;
@@ -137,7 +118,7 @@ function clipRepeats(segments: readonly Segment[]): void {
 
 function openLedgers(
   state: CursorState | undefined,
-  segments: readonly Segment[],
+  slots: readonly Slot[],
   streams: Iterable<StreamName>,
   damage: LogDamage[],
 ): Map<StreamName, StreamLedger> {
@@ -148,7 +129,7 @@ function openLedgers(
   for (const name of streams) {
     if (!ledgers.has(name)) ledgers.set(name, StreamLedger.begin(name, state?.seqBase ?? 0));
   }
-  for (const { spans } of segments) {
+  for (const { spans } of slots) {
     for (const [name, span] of spans) {
       const ledger = ledgers.get(name) ?? StreamLedger.begin(name, span.first - 1);
       if (!ledgers.has(name)) ledgers.set(name, ledger);
@@ -169,11 +150,10 @@ function openLedgers(
   return ledgers;
 }
 
-/** Finds the numbers above the floor that no segment holds. */
+/** Finds the numbers above the floor that no slot holds. */
 function noteGaps(
   state: CursorState | undefined,
-  segments: readonly Segment[],
-  reports: ReadonlyMap<Segment, SegmentReport>,
+  content: ContainerContent,
   ledgers: ReadonlyMap<StreamName, StreamLedger>,
   damage: LogDamage[],
 ): void {
@@ -185,8 +165,8 @@ function noteGaps(
     const message = `stream ${gap.stream}: ${count} records between ${gap.from} and ${gap.to} are lost`;
     damage.push({ kind: 'records', count, stream: gap.stream, message });
   };
-  for (const segment of segments) {
-    for (const [stream, span] of segment.spans) {
+  for (const slot of content.places.slots) {
+    for (const [stream, span] of slot.spans) {
       const ledger = ledgers.get(stream);
       if (ledger === undefined) continue;
       const before = reached.get(stream) ?? {
@@ -204,11 +184,15 @@ function noteGaps(
       const producerSeq = span.lastProducerSeq ?? before.producerSeq;
       reached.set(stream, { last: Math.max(before.last, span.last), producerSeq });
     }
-    for (const gap of reports.get(segment)?.missing ?? []) {
+    for (const gap of content.reports.get(slot)?.missing ?? []) {
       const ledger = ledgers.get(gap.stream);
-      const to = Math.min(gap.to, segment.spans.get(gap.stream)?.last ?? 0);
+      const to = Math.min(gap.to, slot.spans.get(gap.stream)?.last ?? 0);
       if (ledger !== undefined) note(ledger, { ...gap, to });
     }
+  }
+  for (const [stream, ledger] of ledgers) {
+    const from = (reached.get(stream)?.last ?? ledger.floor) + 1;
+    note(ledger, { stream, from, to: ledger.last, producerAfter: undefined, producerBefore: undefined });
   }
 }
 

@@ -5,6 +5,8 @@ import type { StreamName } from '../base/units.ts';
 export interface LedgerState {
   /** Every number up to here is settled: delivered, evicted or lost. */
   readonly floor: number;
+  /** Newest number stored by then. */
+  readonly last: number;
   /** Numbers up to here are not accounted for: the cursor that knew of them was lost. */
   readonly base: number;
   readonly delivered: number;
@@ -35,7 +37,7 @@ export class StreamLedger {
 
   constructor(name: StreamName, state: LedgerState) {
     this.name = name;
-    this.last = state.floor;
+    this.last = state.last;
     this.lastProducerSeq = state.lastProducerSeq;
     this.#floor = state.floor;
     this.#base = state.base;
@@ -47,7 +49,7 @@ export class StreamLedger {
   /** The account of a stream that begins after number `base`. */
   static begin(name: StreamName, base: number): StreamLedger {
     const counts = { delivered: 0, evicted: 0, corrupt: 0, lastProducerSeq: undefined };
-    return new StreamLedger(name, { floor: base, base, ...counts });
+    return new StreamLedger(name, { floor: base, last: base, base, ...counts });
   }
 
   get floor(): number {
@@ -70,6 +72,7 @@ export class StreamLedger {
   state(): LedgerState {
     return {
       floor: this.#floor,
+      last: this.last,
       base: this.#base,
       delivered: this.#delivered,
       evicted: this.#evicted,

@@ -12,8 +12,18 @@ export type Mutant =
   | 'reportBeforeDatasync'
   /** The product checks no CRC: every frame read carries the one that fits its content. */
   | 'noCrc'
-  /** The product stops at the first bad frame: what follows one reads as zeros. */
-  | 'stopAtBadFrame';
+  /** The product stops at the first bad frame: what follows one in a slot reads as zeros. */
+  | 'stopAtBadFrame'
+  /** The CRC does not cover the nonce of the slot's life: frames of earlier lives read as of the present one. */
+  | 'noEpoch'
+  /** Frames do not tell their run: all read as of the run that began the slot's life. */
+  | 'noRunId'
+  /** What a cut tore is not erased before the next run writes over its place. */
+  | 'noErase'
+  /** The cursor is never synced, so not before a slot is used again. */
+  | 'cursorNeverSynced'
+  /** The cursor is written only after the slot that it frees was used again. */
+  | 'cursorAfterReuse';
 
 /** The file system as `mutant` would use it. */
 export function mutate(inner: Filesystem, mutant: Mutant | undefined): Filesystem {
@@ -27,30 +37,61 @@ export function mutate(inner: Filesystem, mutant: Mutant | undefined): Filesyste
     syncDirectory: (path) => inner.syncDirectory(path),
     open: async (path, options) => {
       const handle = await inner.open(path, options);
-      return path.endsWith('.segment') ? spoil(handle, mutant, late) : handle;
+      if (path.endsWith('/slots')) return spoilSlots(handle, mutant, late);
+      return path.endsWith('/cursor') ? spoilCursor(handle, mutant, late) : handle;
     },
   };
 }
 
-function spoil(handle: FileHandle, mutant: Mutant, late: (() => Promise<void>)[]): FileHandle {
+type Late = (() => Promise<void>)[];
+
+function spoilCursor(handle: FileHandle, mutant: Mutant, late: Late): FileHandle {
+  return {
+    size: () => handle.size(),
+    read: (target, position) => handle.read(target, position),
+    close: async () => {
+      for (const work of late.splice(0)) await work();
+      await handle.close();
+    },
+    write: async (data, position) => {
+      if (mutant === 'cursorAfterReuse') {
+        const copy = data.slice();
+        late.push(() => handle.write(copy, position));
+      } else await handle.write(data, position);
+    },
+    datasync: async () => {
+      if (mutant === 'cursorNeverSynced') return;
+      if (mutant === 'cursorAfterReuse') late.push(() => handle.datasync());
+      else await handle.datasync();
+    },
+  };
+}
+
+function spoilSlots(handle: FileHandle, mutant: Mutant, late: Late): FileHandle {
   return {
     size: () => handle.size(),
     close: () => handle.close(),
     write: async (data, position) => {
-      for (const sync of late.splice(0)) await sync();
+      if (mutant === 'reportBeforeDatasync') for (const sync of late.splice(0)) await sync();
+      const isErasure = data.length <= 512 && data.every((octet) => octet === 0);
+      if (mutant === 'noErase' && isErasure) return;
       await handle.write(data, position);
     },
     datasync: async () => {
       if (mutant === 'noDatasync') return;
       if (mutant === 'reportBeforeDatasync') late.push(() => handle.datasync().catch(() => undefined));
       else await handle.datasync();
+      if (mutant === 'cursorAfterReuse') for (const work of late.splice(0)) await work();
     },
     read: async (target, position) => {
-      if (mutant !== 'noCrc' && mutant !== 'stopAtBadFrame') return handle.read(target, position);
+      const change = readings[mutant];
+      if (change === undefined) return handle.read(target, position);
       const whole = new Uint8Array(await handle.size());
       await handle.read(whole, 0);
-      if (mutant === 'noCrc') fitCrcs(whole);
-      else zeroAfterBadFrame(whole);
+      const slotBytes = new DataView(whole.buffer).getUint32(36, true);
+      for (let at = 0; slotBytes > 0 && at < whole.length; at += slotBytes) {
+        change(whole.subarray(at, at + slotBytes));
+      }
       const part = whole.subarray(position, position + target.length);
       target.set(part);
       return part.length;
@@ -58,31 +99,65 @@ function spoil(handle: FileHandle, mutant: Mutant, late: (() => Promise<void>)[]
   };
 }
 
-/** Calls `use` with every place in a segment that looks like a frame; it says where to go on. */
-function walk(data: Uint8Array, use: (at: number, bodyLength: number, holds: boolean) => boolean): void {
-  const view = new DataView(data.buffer);
-  for (let at = 512; at + 14 <= data.length;) {
-    const bodyLength = view.getUint32(at, true);
-    const isFrame = bodyLength >= 6 && at + 8 + bodyLength <= data.length && data[at + 13] === 0x42;
-    const crc = isFrame ? crc32(data.subarray(at + 8, at + 8 + bodyLength), bodyLength) : 0;
-    const holds = isFrame && crc === view.getUint32(at + 4, true);
-    if (!use(at, isFrame ? bodyLength : 0, holds)) return;
+interface Place {
+  readonly at: number;
+  readonly bodyLength: number;
+  readonly holds: boolean;
+}
+
+/** Places in a slot: what looks like a frame, and every other 8 octets. */
+function* places(slot: Uint8Array): Generator<Place, void, undefined> {
+  const view = viewOf(slot);
+  for (let at = 512; at + 12 <= slot.length;) {
+    const kind = slot[at + 3] ?? 0;
+    const bodyLength = view.getUint32(at, true) & 0xff_ffff;
+    const isFrame = kind >= 0xb1 && kind <= 0xb5 && bodyLength >= 4 && at + 8 + bodyLength <= slot.length;
+    const holds = isFrame && crcAt(slot, at, bodyLength) === view.getUint32(at + 4, true);
+    yield { at, bodyLength: isFrame ? bodyLength : 0, holds };
     at += isFrame ? Math.ceil((8 + bodyLength) / 8) * 8 : 8;
   }
 }
 
-function fitCrcs(data: Uint8Array): void {
-  const view = new DataView(data.buffer);
-  walk(data, (at, bodyLength) => {
-    if (bodyLength > 0)
-      view.setUint32(at + 4, crc32(data.subarray(at + 8, at + 8 + bodyLength), bodyLength), true);
-    return true;
-  });
+function viewOf(data: Uint8Array): DataView {
+  return new DataView(data.buffer, data.byteOffset, data.length);
 }
 
-function zeroAfterBadFrame(data: Uint8Array): void {
-  walk(data, (at, _bodyLength, holds) => {
-    if (!holds) data.fill(0, at);
-    return holds;
-  });
+function crcAt(slot: Uint8Array, at: number, bodyLength: number): number {
+  return crc32(slot.subarray(at + 8, at + 8 + bodyLength), viewOf(slot).getUint32(at, true));
 }
+
+function fitCrc(slot: Uint8Array, { at, bodyLength }: Place): void {
+  if (bodyLength > 0) viewOf(slot).setUint32(at + 4, crcAt(slot, at, bodyLength), true);
+}
+
+/** What a reader makes of a slot when one of its checks is missing. */
+const readings: Partial<Record<Mutant, (slot: Uint8Array) => void>> = {
+  noCrc: (slot) => {
+    for (const place of places(slot)) fitCrc(slot, place);
+  },
+  stopAtBadFrame: (slot) => {
+    for (const { at, holds } of places(slot)) {
+      if (holds || slot.subarray(at, at + 8).every((octet) => octet === 0)) continue;
+      slot.fill(0, at);
+      return;
+    }
+  },
+  noEpoch: (slot) => {
+    const view = viewOf(slot);
+    if (view.getFloat64(16, true) === 0) return;
+    for (const place of places(slot)) {
+      if (!place.holds) continue;
+      view.setUint32(place.at + 8, view.getUint32(12, true), true);
+      fitCrc(slot, place);
+    }
+  },
+  noRunId: (slot) => {
+    const view = viewOf(slot);
+    for (const place of places(slot)) {
+      if (!place.holds) continue;
+      if (slot[place.at + 3] === 0xb1) view.setUint16(place.at + 12, view.getUint16(32, true), true);
+      if (slot[place.at + 3] === 0xb4) view.setUint32(place.at + 12, view.getUint32(32, true), true);
+      fitCrc(slot, place);
+    }
+  },
+};

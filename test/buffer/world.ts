@@ -25,8 +25,8 @@ export const streams: readonly StreamOptions[] = [
   }),
 ];
 
-/** Small enough that a segment is full after a few records. */
-export const smallLimits: LogLimits = { quotaBytes: bytes(1_000_000), segmentBytesMax: bytes(3000) };
+/** Small enough that a slot is full after a few records. */
+export const smallLimits: LogLimits = { quotaBytes: bytes(24 * 8192), segmentBytesMax: bytes(8192) };
 
 /** What a run was told, to compare with what the next run finds. */
 export class Witness {
@@ -39,6 +39,8 @@ export class Witness {
   evicted: Map<StreamName, number> = new Map();
   durable: Map<StreamName, number> = new Map();
   producerSeq: Map<StreamName, number> = new Map();
+  /** Appended in an earlier run, never reported, and not found by a start: they must not come back. */
+  gone: Set<string> = new Set();
   count = 0;
 
   /** What was known at this moment; later facts do not enter the copy. */
@@ -51,6 +53,7 @@ export class Witness {
     copy.evicted = new Map(this.evicted);
     copy.durable = new Map(this.durable);
     copy.producerSeq = new Map(this.producerSeq);
+    copy.gone = new Set(this.gone);
     copy.count = this.count;
     return copy;
   }
@@ -61,6 +64,7 @@ export class Witness {
     const text = textOf(record);
     const before = this.meaning.get(name);
     if (before !== undefined && before !== text) throw new Error(`${name} was ${before} and is ${text}`);
+    if (this.gone.has(text)) throw new Error(`${name} is ${text}, which an earlier start had not found`);
     if (this.appended.get(text) !== record.stream) throw new Error(`${name} holds ${text}, never appended`);
     this.meaning.set(name, text);
   }
@@ -73,6 +77,8 @@ export class World {
   readonly log: ReadingLog;
   readonly witness: Witness;
   readonly damage: LogDamage[];
+  /** Appended before this run began. */
+  readonly #earlier: ReadonlySet<string>;
   /** Acknowledged in this run: those of an earlier one may have been lost with it. */
   readonly #acknowledged = new Map<StreamName, number>();
 
@@ -88,6 +94,7 @@ export class World {
     this.log = log;
     this.witness = witness;
     this.damage = damage;
+    this.#earlier = new Set(witness.appended.keys());
   }
 
   static async open(
@@ -190,6 +197,8 @@ export class World {
         throw new Error(`${stream} ${back} is back, durably acknowledged to ${durable}`);
       this.checkCounts(stream, found.size);
     }
+    const seen = new Set(this.witness.meaning.values());
+    for (const text of this.#earlier) if (!seen.has(text)) this.witness.gone.add(text);
     const account = this.damage.find((damage) => damage.kind === 'account');
     if (account !== undefined) throw new Error(account.message);
   }

@@ -1,0 +1,314 @@
+import { assert } from '../base/assert.ts';
+import type { StreamName } from '../base/units.ts';
+import type { Clock } from '../host/clock.ts';
+import type { Entropy } from '../host/entropy.ts';
+import { FileError } from '../host/filesystem.ts';
+import type { FileHandle } from '../host/filesystem.ts';
+import { encodeFrame, frameBytes } from './frame.ts';
+import type { Identities } from './identities.ts';
+import { encodeRecord } from './record.ts';
+import type { StoredRecord } from './record.ts';
+import {
+  emptySlot,
+  encodeFooter,
+  encodeHeader,
+  encodeRun,
+  encodeStream,
+  extendSpan,
+  footerBytes,
+  headerBytes,
+  nonceOf,
+  runContentBytes,
+} from './slot.ts';
+import type { Slot } from './slot.ts';
+import { SlotFiller } from './slot-filler.ts';
+import { pageBytes } from './wear-ledger.ts';
+import type { WearLedger } from './wear-ledger.ts';
+
+/** The places of a container as they were found. */
+export interface FoundPlaces {
+  readonly path: string;
+  readonly handle: FileHandle;
+  readonly slotBytes: number;
+  /** Lives with something in them, ascending. */
+  readonly slots: readonly Slot[];
+  /** Places filled with zeros or holding nothing that counts. */
+  readonly free: readonly number[];
+  /** Places not yet filled with zeros, ascending. */
+  readonly unfilled: readonly number[];
+  readonly nextLife: number;
+}
+
+/** Records for one slot in one commit. */
+export interface CommitPart {
+  readonly slot: Slot;
+  readonly records: readonly StoredRecord[];
+}
+
+/** The slots of a log, in the order of their lives. Knows nothing of queues or acknowledgements. */
+export class SlotPool {
+  readonly handle: FileHandle;
+  readonly slotBytes: number;
+  readonly #path: string;
+  readonly #entropy: Entropy;
+  readonly #identities: Identities;
+  readonly #wear: WearLedger;
+  readonly #filler: SlotFiller;
+  readonly #limit: number;
+  #slots: readonly Slot[];
+  readonly #free: number[];
+  #nextLife: number;
+  /** Between a write and the flush that covers it no other flush may take its failure away. */
+  #window: Promise<unknown> = Promise.resolve();
+  #consumedBytes = 0;
+
+  constructor(
+    found: FoundPlaces,
+    parts: {
+      clock: Clock;
+      entropy: Entropy;
+      identities: Identities;
+      wear: WearLedger;
+      quotaBytes: number;
+      onShortage: (message: string) => void;
+    },
+  ) {
+    this.handle = found.handle;
+    this.slotBytes = found.slotBytes;
+    this.#path = found.path;
+    this.#entropy = parts.entropy;
+    this.#identities = parts.identities;
+    this.#wear = parts.wear;
+    this.#slots = found.slots;
+    this.#free = [...found.free];
+    this.#nextLife = found.nextLife;
+    this.#limit = Math.max(1, Math.floor(parts.quotaBytes / found.slotBytes));
+    this.#filler = new SlotFiller({
+      clock: parts.clock,
+      handle: found.handle,
+      path: found.path,
+      slotBytes: found.slotBytes,
+      unfilled: found.unfilled.filter((index) => index < this.#limit),
+      exclusive: (work) => this.#exclusive(work),
+      onFilled: (index) => this.#free.push(index),
+      onShortage: parts.onShortage,
+    });
+  }
+
+  /** Ascending by life; every change makes a new list, so that a reader may hold on to one. */
+  get slots(): readonly Slot[] {
+    return this.#slots;
+  }
+  get nextLife(): number {
+    return this.#nextLife;
+  }
+  /** Octets of disk that slots with records take. */
+  get usedBytes(): number {
+    return this.#slots.length * this.slotBytes;
+  }
+  /** Octets of container that commits have used up in this run, padding included. */
+  get consumedBytes(): number {
+    return this.#consumedBytes;
+  }
+  /** Octets that records may still take without giving up any. */
+  get roomBytes(): number {
+    const open = this.#slots.filter((slot) => slot.state === 'open');
+    const inOpen = open.reduce((sum, slot) => sum + slot.sizeBytes - slot.length, 0);
+    return Math.max(0, this.#limit - this.#slots.length) * this.slotBytes + inOpen;
+  }
+  /** Whether more slots have records than the quota allows, as after it was lowered. */
+  get isOverQuota(): boolean {
+    return this.#slots.length > this.#limit;
+  }
+  /** Whether the quota would allow a slot that the disk has no space for. */
+  get isShortOfDisk(): boolean {
+    return this.#filler.isShort && this.#slots.length < this.#limit;
+  }
+  /** Slots that a failed write has set aside. */
+  get asideCount(): number {
+    return this.#slots.filter((slot) => slot.state === 'aside').length;
+  }
+
+  /** Fills places with zeros until `count` can take records; fewer when the disk has no space. */
+  async prepare(count: number): Promise<void> {
+    const wanted = Math.min(count, this.#limit - this.#slots.length);
+    for (let tries = 0; this.#free.length < wanted && tries < wanted + 1; tries++) await this.#filler.fillNow();
+  }
+
+  /** Fills the remaining places in the background, in small pieces. */
+  startFilling(): void {
+    this.#filler.start();
+  }
+
+  /** Begins a life for records of `priority`; undefined when no slot is free. */
+  async take(priority: number): Promise<Slot | undefined> {
+    if (this.#slots.length >= this.#limit) return undefined;
+    if (this.#free.length === 0) await this.#filler.fillNow();
+    const index = this.#free.shift();
+    if (index === undefined) return undefined;
+    const life = this.#nextLife++;
+    const slot = emptySlot({
+      index,
+      sizeBytes: this.slotBytes,
+      container: this.#path,
+      life,
+      nonce: nonceOf(life, this.#entropy.uint32()),
+      priority,
+      run: this.#identities.run,
+    });
+    slot.state = 'open';
+    slot.isBegun = false;
+    this.#slots = [...this.#slots, slot];
+    return slot;
+  }
+
+  /** Whether frames of `more` octets fit, leaving room for the footer unless they are the first. */
+  fits(slot: Slot, more: number): boolean {
+    const reserve = slot.spans.size === 0 ? 0 : footerBytes(slot.spans.size + 1);
+    return slot.length + more + contextBytes + reserve <= slot.sizeBytes;
+  }
+
+  /**
+   * Writes records at the end of open slots and makes them durable with one flush. Returns the parts that failed, with
+   * the error: nothing of them counts, and their slots must be set aside.
+   */
+  commit(parts: readonly CommitPart[]): Promise<ReadonlyMap<CommitPart, unknown>> {
+    return this.#exclusive(async () => {
+      const failures = new Map<CommitPart, unknown>();
+      const ends = new Map<CommitPart, number>();
+      for (const part of parts) {
+        const { data, at } = this.#encode(part);
+        try {
+          await this.handle.write(data, part.slot.start + at);
+          this.#wear.noteWrite(part.slot.start + at, data.length);
+          ends.set(part, at + data.length);
+        } catch (error) {
+          failures.set(part, error);
+        }
+      }
+      if (ends.size === 0) return failures;
+      try {
+        await this.handle.datasync();
+        this.#wear.noteFlush();
+      } catch (error) {
+        for (const part of ends.keys()) failures.set(part, error);
+        return failures;
+      }
+      for (const [part, end] of ends) this.#noteCommitted(part, end);
+      this.#wear.noteCommit(
+        [...ends.keys()]
+          .flatMap(({ records }) => records)
+          .reduce((sum, { payload }) => sum + payload.length, 0),
+      );
+      return failures;
+    });
+  }
+
+  #noteCommitted({ slot, records }: CommitPart, end: number): void {
+    this.#consumedBytes += end - slot.length;
+    slot.length = end;
+    slot.isBegun = true;
+    const [first] = records;
+    if (first !== undefined) {
+      slot.runs.set(Number.parseInt(first.runId, 16), { runId: first.runId, logId: first.logId });
+    }
+    for (const record of records) {
+      slot.names.set(this.#identities.idOf(record.stream), record.stream);
+      extendSpan(slot, record);
+    }
+  }
+
+  #encode({ slot, records }: CommitPart): { data: Uint8Array; at: number } {
+    assert(slot.state === 'open', `${slot.label} takes no records`);
+    const pieces: Uint8Array[] = [];
+    const [first] = records;
+    assert(first !== undefined && slot.run !== undefined, 'an empty commit');
+    const { nonce, life, priority, run, sizeBytes } = slot;
+    if (!slot.isBegun) pieces.push(encodeHeader({ nonce, life, priority: priority ?? 0, run, sizeBytes }));
+    if (!slot.runs.has(Number.parseInt(first.runId, 16))) {
+      pieces.push(encodeFrame(nonce, 'run', encodeRun(first.runId, first.logId)));
+    }
+    const told = new Set(slot.spans.keys());
+    for (const record of records) {
+      const id = this.#identities.idOf(record.stream);
+      if (!told.has(record.stream)) pieces.push(encodeFrame(nonce, 'stream', encodeStream(id, record.stream)));
+      told.add(record.stream);
+      pieces.push(encodeFrame(nonce, 'record', encodeRecord(record, id)));
+    }
+    const at = slot.isBegun ? slot.length : 0;
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    const padding = this.#paddedEnd(slot, at + length, length, told.size) - at - length;
+    if (padding > 0) pieces.push(new Uint8Array(padding));
+    return { data: Buffer.concat(pieces), at };
+  }
+
+  /**
+   * Padding ends a commit with its page: no durable page is written again and the device writes fewer octets, at the
+   * price of space. Small commits are packed once half the pool is in use.
+   */
+  #paddedEnd(slot: Slot, end: number, length: number, streamCount: number): number {
+    const unit = paddingUnit(slot.sizeBytes);
+    const isRoomy = 2 * this.#slots.length <= this.#limit;
+    if (!isRoomy && length < unit / 2) return end;
+    const last = slot.sizeBytes - footerBytes(streamCount);
+    return Math.max(end, Math.min(Math.ceil(end / unit) * unit, Math.floor(last / 8) * 8));
+  }
+
+  /**
+   * Closes a slot to records. The footer only saves time at the next start: it rides on the next flush, and a failure
+   * does no harm.
+   */
+  async seal(slot: Slot): Promise<void> {
+    if (slot.state !== 'open') return;
+    slot.state = 'closed';
+    const footer = slot.isBegun ? encodeFooter(slot) : undefined;
+    if (footer === undefined) return;
+    const { frame, trailer } = footer;
+    const trailerAt = slot.start + slot.sizeBytes - trailer.length;
+    await this.#exclusive(async () => {
+      await this.handle.write(frame, slot.start + slot.length);
+      await this.handle.write(trailer, trailerAt);
+      this.#wear.noteWrite(slot.start + slot.length, slot.sizeBytes - slot.length);
+    }).catch((error: unknown) => {
+      if (!(error instanceof FileError)) throw error;
+    });
+  }
+
+  /** Frees the closed slots without an open record. */
+  release(isSettled: (stream: StreamName, through: number) => boolean): void {
+    const kept = this.#slots.filter((slot) => {
+      if (slot.state !== 'closed') return true;
+      if (![...slot.spans].every(([name, span]) => isSettled(name, span.last))) return true;
+      this.#free.push(slot.index);
+      return false;
+    });
+    if (kept.length < this.#slots.length) this.#slots = kept;
+  }
+
+  /** Waits for what is being written and closes the container. */
+  async close(): Promise<void> {
+    await this.#filler.stop();
+    await this.#exclusive(() => this.handle.close()).catch((error: unknown) => {
+      if (!(error instanceof FileError)) throw error;
+    });
+  }
+
+  #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#window.then(work);
+    this.#window = done.catch(() => undefined);
+    return done;
+  }
+}
+
+/** Octets of the frames that tell a slot the run and one stream, generously. */
+export const contextBytes: number = frameBytes(runContentBytes) + frameBytes(2 + 64);
+
+/** Octets that a commit is padded to: a page, less in the small slots of tests. */
+export function paddingUnit(slotBytes: number): number {
+  return Math.min(pageBytes, Math.max(headerBytes, slotBytes / 16));
+}
+
+/** Octets of the largest frame that a slot takes. */
+export function largestFrameBytes(slotBytes: number): number {
+  return slotBytes - headerBytes - contextBytes;
+}
