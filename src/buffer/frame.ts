@@ -81,8 +81,8 @@ export interface FrameRange {
 }
 
 const longestFrame = align(bodyOffset + bodyBytesMax);
-/** Longest piece read at once, in octets: two of the longest frames. */
-export const windowBytes: number = 2 * longestFrame;
+const windowBytesMin = 8 * 1024;
+const windowBytesMax = 2 * longestFrame;
 
 const retryBytes = 4096;
 
@@ -102,12 +102,17 @@ export async function* readFrames(
   let damagedBytes = 0;
   let window: Uint8Array = new Uint8Array(0);
   let windowStart = at;
+  let readBytes = windowBytesMin;
   while (at < end) {
-    if (Math.min(end, at + longestFrame) > windowStart + window.length) {
-      const wanted = Math.min(windowBytes, end - at);
+    const needed = Math.min(end - at, neededBytes(window, at - windowStart));
+    if (at + needed > windowStart + window.length) {
+      const wanted = Math.min(Math.max(readBytes, needed), end - at);
       window = await readPiece(handle, at, wanted, range.onUnreadable);
       windowStart = at;
       if (window.length < wanted) end = at + window.length;
+      // Who reads one record shall not read the next hundred; who reads all of them shall not call for each.
+      readBytes = Math.min(2 * readBytes, windowBytesMax);
+      continue;
     }
     const found = frameAt(window, at - windowStart, nonce);
     if (found === undefined) {
@@ -133,6 +138,14 @@ export async function* readFrames(
     at = next;
     previousEnd = next;
   }
+}
+
+/** Octets from `offset` on that must be at hand to tell whether a frame begins there. */
+function neededBytes(data: Uint8Array, offset: number): number {
+  if (offset + contentOffset > data.length) return contentOffset;
+  if (kinds[(data[offset + 3] ?? 0) - kindBase] === undefined) return frameAlignment;
+  const view = new DataView(data.buffer, data.byteOffset + offset, 4);
+  return Math.min(longestFrame, bodyOffset + (view.getUint32(0, true) & 0xff_ffff));
 }
 
 /** The intact frame that begins at `offset` of `data`, if any. */

@@ -26,11 +26,6 @@ export interface StreamOptions {
    * the producer with `refused: full` and drops nothing.
    */
   readonly whenFull?: 'evict' | 'refuse';
-  /**
-   * Records older than this are evicted instead of delivered. Age is taken from the monotonic clock within a run, from
-   * the wall clock across runs unless it may be wrong. Default: no limit.
-   */
-  readonly ttlMs?: Millis;
 }
 
 /** Bounds of a log. */
@@ -71,10 +66,9 @@ export interface Eviction {
   readonly fromSeq: Seq;
   readonly toSeq: Seq;
   /**
-   * `quota` the log had reached its limit; `diskFull` the same below the quota, for want of disk; `givenUp` see `giveUp`;
-   * `expired` older than the stream's `ttlMs`.
+   * `quota` the log had reached its limit; `diskFull` the same below the quota, for want of disk; `givenUp` see `giveUp`.
    */
-  readonly reason: 'quota' | 'diskFull' | 'givenUp' | 'expired';
+  readonly reason: 'quota' | 'diskFull' | 'givenUp';
 }
 
 /** What a log is opened with. */

@@ -84,7 +84,8 @@ export class LogReader {
   ): AsyncGenerator<FoundRecord, void, undefined> {
     let place: ReadPlace = { offset: headerBytes, runBits: undefined };
     for (const bookmark of this.#bookmarks.get(stream) ?? []) {
-      if (bookmark.life === slot.life && bookmark.seq <= after && bookmark.offset > place.offset) place = bookmark;
+      if (bookmark.life === slot.life && bookmark.seq <= after && bookmark.offset > place.offset)
+        place = bookmark;
     }
     for await (const found of readRecords(this.#handle, slot, this.#identities, place)) {
       if (found.value.stream === stream && found.value.seq > after) yield found;
@@ -94,9 +95,7 @@ export class LogReader {
   #remember(stream: StreamName, bookmark: Bookmark): void {
     const all = this.#bookmarks.get(stream) ?? [];
     // A read that goes on moves its own bookmark; others keep theirs until they are the oldest.
-    const others = all.filter(
-      ({ life, seq }) => life !== bookmark.life || seq !== bookmark.seq - 1,
-    );
+    const others = all.filter(({ life, seq }) => life !== bookmark.life || seq !== bookmark.seq - 1);
     this.#bookmarks.set(stream, [...others, bookmark].slice(-bookmarksMax));
   }
 }

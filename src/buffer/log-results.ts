@@ -54,3 +54,8 @@ export interface LogStats extends StreamStats {
   /** Also streams that are no longer configured but have records or numbers here. */
   readonly streams: ReadonlyMap<StreamName, StreamStats>;
 }
+
+/** A refusal with its reason and a message for people. */
+export function refused(reason: RefusalReason, message: string): AppendResult {
+  return { kind: 'refused', reason, message };
+}

@@ -8,9 +8,11 @@ import { frameBytes } from './frame.ts';
 import type { Identities } from './identities.ts';
 import { LogAccounts } from './log-accounts.ts';
 import { checkLimits, checkStreams, slotBytesFor } from './log-options.ts';
-import type { Eviction, LogLimits, ReadingLogOptions, StreamOptions } from './log-options.ts';
+import type { LogLimits, ReadingLogOptions, StreamOptions } from './log-options.ts';
+import { OpenSlots } from './open-slots.ts';
 import { LogReader } from './log-reader.ts';
-import type { AppendResult, FlashStats, LogStats, RefusalReason, StreamStats } from './log-results.ts';
+import { refused } from './log-results.ts';
+import type { AppendResult, FlashStats, LogStats, StreamStats } from './log-results.ts';
 import { Batch, QueuedRecord } from './record-batch.ts';
 import { payloadBytesMax, quantise, recordBytes, streamNameBytesMax } from './record.ts';
 import type { NewRecord, StoredRecord } from './record.ts';
@@ -58,12 +60,10 @@ export class ReadingLog {
   readonly #accounts: LogAccounts;
   readonly #pool: SlotPool;
   readonly #reader: LogReader;
-  readonly #onEviction: ReadingLogOptions['onEviction'];
   readonly #listeners = new Set<(record: StoredRecord) => void>();
   readonly #wear: WearLedger;
   readonly #beganMs: number;
-  /** The slot that takes the records of a priority. */
-  readonly #open: Map<number, Slot>;
+  readonly #open: OpenSlots;
   #queue: QueuedRecord[] = [];
   /** Of each stream the newest waiting record with a counter of its producer. */
   readonly #newestCounted = new Map<StreamName, QueuedRecord>();
@@ -82,10 +82,14 @@ export class ReadingLog {
     this.#accounts = parts.accounts;
     this.#pool = parts.pool;
     this.#reader = new LogReader(parts.pool.handle, parts.identities);
-    this.#onEviction = options.onEviction;
     this.#wear = parts.wear;
     this.#beganMs = options.clock.monotonicMs();
-    this.#open = new Map(parts.open);
+    this.#open = new OpenSlots({
+      ...parts,
+      quotaBytes: parts.limits.quotaBytes,
+      onEviction: options.onEviction,
+      save: () => this.#saveCursor(),
+    });
   }
 
   /** See `openReadingLog`. */
@@ -197,7 +201,7 @@ export class ReadingLog {
   giveUp(stream: StreamName, throughSeq: Seq): void {
     const ledger = this.#accounts.find(stream);
     assert(ledger !== undefined, `records of unknown stream ${stream} are given up`);
-    if (this.#settleEvicted(ledger, throughSeq, 'givenUp')) this.#armCursor();
+    if (this.#open.settleEvicted(ledger, throughSeq, 'givenUp')) this.#armCursor();
   }
 
   /** The newest counter of the producer that is durably stored; what is not above it need not be sent again. */
@@ -366,9 +370,10 @@ export class ReadingLog {
     const length = (batch?.frameBytes ?? 0) + item.frameBytes + frameBytes(2 + streamNameBytesMax);
     if (slot !== undefined && !this.#pool.fits(slot, length)) {
       if (batch !== undefined) return 'wait';
-      await this.#sealOpen(priority);
+      await this.#open.seal(priority);
     }
-    const refusal = await this.#makeRoom(item, batches);
+    const busy = new Set([...batches.values()].map((other) => other.slot));
+    const refusal = await this.#open.makeRoom(item.stream, busy);
     if (refusal !== undefined) return refusal;
     const target = this.#open.get(priority);
     assert(target !== undefined, `no slot for priority ${priority}`);
@@ -376,73 +381,6 @@ export class ReadingLog {
     into.add(item);
     batches.set(priority, into);
     return 'taken';
-  }
-
-  /** Opens a slot for the record if none is, evicting if need be; answers a refusal when it must not or cannot. */
-  async #makeRoom(
-    item: QueuedRecord,
-    batches: ReadonlyMap<number, Batch>,
-  ): Promise<AppendResult | undefined> {
-    const { priority, whenFull } = item.stream;
-    const busy = new Set([...batches.values()].map((batch) => batch.slot));
-    for (let isReclaimed = false; ;) {
-      if (this.#open.has(priority) && (!this.#pool.isOverQuota || whenFull === 'refuse')) return undefined;
-      const slot = this.#open.get(priority) ?? (await this.#pool.take(priority));
-      if (slot !== undefined) this.#open.set(priority, slot);
-      if (slot !== undefined && !this.#pool.isOverQuota) return undefined;
-      if (!isReclaimed && (await this.#reclaim(busy))) continue;
-      isReclaimed = true;
-      if (whenFull === 'refuse') return this.#fullRefusal('the log is full');
-      const victim = this.#accounts.victim(priority, this.#streams, busy);
-      if (victim === undefined || victim === slot) {
-        if (slot !== undefined) return undefined;
-        return this.#fullRefusal('everything stored has a higher priority');
-      }
-      const isFreed = await this.#evict(victim, this.#pool.isShortOfDisk ? 'diskFull' : 'quota');
-      if (!isFreed) return refused('disk', 'the disk refuses to note that evicted records are gone');
-    }
-  }
-
-  #fullRefusal(why: string): AppendResult {
-    const { asideCount, slots, usedBytes } = this.#pool;
-    if (asideCount > 0 && asideCount === slots.length) {
-      return refused('disk', `all ${asideCount} slots are set aside after failed writes`);
-    }
-    return refused('full', `${why}: ${usedBytes} of ${this.#limits.quotaBytes} bytes are in use`);
-  }
-
-  /** Frees slots whose records are settled, if not yet durably; false when there was none. */
-  async #reclaim(busy: ReadonlySet<Slot>): Promise<boolean> {
-    for (const [priority, slot] of this.#open) {
-      if (!busy.has(slot) && this.#accounts.isSettled(slot)) await this.#sealOpen(priority);
-    }
-    const before = this.#pool.slots.length;
-    const isDue = this.#pool.slots.some((slot) => slot.state === 'closed' && this.#accounts.isSettled(slot));
-    return isDue && (await this.#saveCursor()) && this.#pool.slots.length < before;
-  }
-
-  async #evict(victim: Slot, reason: 'quota' | 'diskFull'): Promise<boolean> {
-    for (const [priority, slot] of this.#open) if (slot === victim) await this.#sealOpen(priority);
-    for (const [stream, span] of victim.spans) {
-      this.#settleEvicted(this.#accounts.ledger(stream), span.last, reason);
-    }
-    await this.#saveCursor();
-    return !this.#pool.slots.includes(victim);
-  }
-
-  #settleEvicted(ledger: StreamLedger, through: number, reason: Eviction['reason']): boolean {
-    const fromSeq = toSeq(ledger.floor + 1);
-    const count = ledger.settle(through, 'evicted');
-    if (count === 0) return false;
-    this.#onEviction?.({ stream: ledger.name, count, fromSeq, toSeq: toSeq(through), reason });
-    return true;
-  }
-
-  async #sealOpen(priority: number): Promise<void> {
-    const slot = this.#open.get(priority);
-    if (slot === undefined) return;
-    this.#open.delete(priority);
-    await this.#pool.seal(slot);
   }
 
   /** Writes batches; their records are answered when the flush that covers them has returned (B1). */
@@ -454,9 +392,7 @@ export class ReadingLog {
       if (failures.has(part)) continue;
       const { records } = part;
       for (const record of records) this.#accounts.noteStored(record);
-      this.#answer(
-        new Map(items.flatMap((item, index) => resultRow(item, records[index]))),
-      );
+      this.#answer(new Map(items.flatMap((item, index) => resultRow(item, records[index]))));
       for (const record of records) {
         for (const listener of this.#listeners) queueMicrotask(() => listener(record));
       }
@@ -479,10 +415,7 @@ export class ReadingLog {
     parts: ReadonlyMap<CommitPart, Batch>,
     failures: ReadonlyMap<CommitPart, unknown>,
   ): Promise<void> {
-    for (const part of failures.keys()) {
-      for (const [priority, open] of this.#open) if (open === part.slot) this.#open.delete(priority);
-      this.#accounts.fence(part.slot);
-    }
+    for (const part of failures.keys()) this.#open.abandon(part.slot);
     await this.#saveCursor();
     for (const [part, error] of failures) {
       const refusal = this.#diskRefusal(error);
@@ -547,8 +480,4 @@ interface LogParts {
 
 function resultRow(item: QueuedRecord, record: StoredRecord | undefined): [QueuedRecord, AppendResult][] {
   return record === undefined ? [] : [[item, { kind: 'stored', record }]];
-}
-
-function refused(reason: RefusalReason, message: string): AppendResult {
-  return { kind: 'refused', reason, message };
 }

@@ -132,7 +132,8 @@ export class SlotPool {
   /** Fills places with zeros until `count` can take records; fewer when the disk has no space. */
   async prepare(count: number): Promise<void> {
     const wanted = Math.min(count, this.#limit - this.#slots.length);
-    for (let tries = 0; this.#free.length < wanted && tries < wanted + 1; tries++) await this.#filler.fillNow();
+    for (let tries = 0; this.#free.length < wanted && tries < wanted + 1; tries++)
+      await this.#filler.fillNow();
   }
 
   /** Fills the remaining places in the background, in small pieces. */
@@ -231,7 +232,8 @@ export class SlotPool {
     const told = new Set(slot.spans.keys());
     for (const record of records) {
       const id = this.#identities.idOf(record.stream);
-      if (!told.has(record.stream)) pieces.push(encodeFrame(nonce, 'stream', encodeStream(id, record.stream)));
+      if (!told.has(record.stream))
+        pieces.push(encodeFrame(nonce, 'stream', encodeStream(id, record.stream)));
       told.add(record.stream);
       pieces.push(encodeFrame(nonce, 'record', encodeRecord(record, id)));
     }

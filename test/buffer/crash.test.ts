@@ -3,60 +3,12 @@
 // (B1, B2, B3, B5, B6); that a damaged frame costs that frame (B4); and that these checks find four defective buffers.
 import t from 'tap';
 import { bytes } from '../../src/base/units.ts';
-import type { LogLimits } from '../../src/buffer/log-options.ts';
 import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
 import { SimulatedFilesystem } from '../../src/testbed/simulated-filesystem.ts';
-import type { FileOperation } from '../../src/testbed/simulated-filesystem.ts';
 import { mutate } from './mutants.ts';
 import type { Mutant } from './mutants.ts';
-import {
-  World,
-  Witness,
-  smallLimits,
-  drawn,
-  everyChoice,
-  keep,
-  lose,
-  streamA,
-  streamB,
-  streamC,
-} from './world.ts';
-
-/** A disk as a power cut left it, with what had been told until then. */
-interface CutState {
-  readonly disk: SimulatedFilesystem;
-  readonly witness: Witness;
-  readonly cut: string;
-}
-
-/** Runs `use` on a disk and takes the disks that power cuts before each of its operations may leave. */
-async function cuts(
-  disk: SimulatedFilesystem,
-  witness: Witness,
-  entropy: SeededEntropy,
-  drawsPerCut: number,
-  use: () => Promise<void>,
-): Promise<CutState[]> {
-  const states: CutState[] = [];
-  const take = (label: string): void => {
-    const choosers = [lose, keep, ...Array.from({ length: drawsPerCut }, () => drawn(entropy))];
-    for (const [index, choose] of choosers.entries()) {
-      states.push({
-        disk: disk.crash(choose),
-        witness: witness.snapshot(),
-        cut: `${label}, outcome ${index}`,
-      });
-    }
-  };
-  disk.onOperation = (operation: FileOperation) => {
-    take(`before ${operation.index} ${operation.kind} ${operation.path}`);
-    return undefined;
-  };
-  await use();
-  take('at the end');
-  disk.onOperation = undefined;
-  return states;
-}
+import { cuts, firstFailure } from './cuts.ts';
+import { World, Witness, smallLimits, everyChoice, keep, streamA, streamB, streamC } from './world.ts';
 
 async function firstRun(disk: SimulatedFilesystem, witness: Witness, mutant?: Mutant): Promise<void> {
   const world = await World.open(mutate(disk, mutant), witness);
@@ -90,29 +42,6 @@ async function laterRun(world: World): Promise<void> {
   const [oldest] = await world.log.peek(streamA, 1);
   if (oldest !== undefined) world.acknowledge(streamA, oldest.seq);
   await world.sync();
-}
-
-/** Opens every state and checks it; returns the first failure. */
-async function firstFailure(
-  states: readonly CutState[],
-  mutant?: Mutant,
-  limits: LogLimits = smallLimits,
-): Promise<string | undefined> {
-  for (const [index, { disk, witness, cut }] of states.entries()) {
-    try {
-      const world = await World.open(mutate(disk, mutant), witness, { seed: 1000 + index, limits });
-      await world.check();
-      const isForgotten = world.damage.some(({ message }) => message.includes('counts start again'));
-      if (isForgotten && witness.stored.size > 0) throw new Error('the cursor is lost');
-      // A number given once more shows in its name.
-      await world.append(streamA, 20);
-      await world.append(streamC, 20);
-      await world.check();
-    } catch (error) {
-      return `${cut}: ${String(error)}`;
-    }
-  }
-  return undefined;
 }
 
 void t.test('one power cut, and a second one after it', async (t) => {

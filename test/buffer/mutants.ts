@@ -20,7 +20,7 @@ export type Mutant =
   | 'noRunId'
   /** What a cut tore is not erased before the next run writes over its place. */
   | 'noErase'
-  /** The cursor is never synced, so not before a slot is used again. */
+  /** The cursor is not synced after the log was opened, so not before a slot is used again. */
   | 'cursorNeverSynced'
   /** The cursor is written only after the slot that it frees was used again. */
   | 'cursorAfterReuse';
@@ -45,7 +45,11 @@ export function mutate(inner: Filesystem, mutant: Mutant | undefined): Filesyste
 
 type Late = (() => Promise<void>)[];
 
+/** Syncs of the cursor while a log is opened, when it is made. */
+const syncsAtOpen = 3;
+
 function spoilCursor(handle: FileHandle, mutant: Mutant, late: Late): FileHandle {
+  let syncs = 0;
   return {
     size: () => handle.size(),
     read: (target, position) => handle.read(target, position),
@@ -60,7 +64,8 @@ function spoilCursor(handle: FileHandle, mutant: Mutant, late: Late): FileHandle
       } else await handle.write(data, position);
     },
     datasync: async () => {
-      if (mutant === 'cursorNeverSynced') return;
+      syncs += 1;
+      if (mutant === 'cursorNeverSynced' && syncs > syncsAtOpen) return;
       if (mutant === 'cursorAfterReuse') late.push(() => handle.datasync());
       else await handle.datasync();
     },

@@ -6,6 +6,7 @@ import type { LogDamage, LogLimits, StreamOptions } from '../../src/buffer/log-o
 import type { AppendResult } from '../../src/buffer/log-results.ts';
 import { recordName } from '../../src/buffer/record.ts';
 import type { StoredRecord } from '../../src/buffer/record.ts';
+import type { Entropy } from '../../src/host/entropy.ts';
 import type { Filesystem } from '../../src/host/filesystem.ts';
 import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
 import { SimulatedClock } from '../../src/testbed/simulated-clock.ts';
@@ -100,14 +101,19 @@ export class World {
   static async open(
     filesystem: Filesystem,
     witness: Witness = new Witness(),
-    options: { seed?: number; limits?: LogLimits; streams?: readonly StreamOptions[] } = {},
+    options: {
+      seed?: number;
+      limits?: LogLimits;
+      streams?: readonly StreamOptions[];
+      entropy?: Entropy;
+    } = {},
   ): Promise<World> {
     const clock = new SimulatedClock();
     const damage: LogDamage[] = [];
     const log = await openReadingLog({
       filesystem,
       clock,
-      entropy: new SeededEntropy(options.seed ?? 1),
+      entropy: options.entropy ?? new SeededEntropy(options.seed ?? 1),
       directory: '/data/buffer',
       limits: options.limits ?? smallLimits,
       streams: options.streams ?? streams,
@@ -201,6 +207,15 @@ export class World {
     for (const text of this.#earlier) if (!seen.has(text)) this.witness.gone.add(text);
     const account = this.damage.find((damage) => damage.kind === 'account');
     if (account !== undefined) throw new Error(account.message);
+  }
+
+  /** Throws when more numbers count as lost than were never reported stored: nothing else may be lost to a cut. */
+  checkLosses(): void {
+    for (const stream of names) {
+      const corrupt = this.log.stats().streams.get(stream)?.corrupt ?? 0;
+      const unreported = this.log.lastSeq(stream) - (this.witness.stored.get(stream)?.size ?? 0);
+      if (corrupt > unreported) throw new Error(`${stream}: ${corrupt} count as lost, ${unreported} may be`);
+    }
   }
 
   checkCounts(stream: StreamName, readable: number): void {
