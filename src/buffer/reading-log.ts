@@ -125,7 +125,9 @@ export class ReadingLog {
       open: found.open,
     });
     for (const damage of found.damage) options.onDamage?.(damage);
-    await pool.prepare(priorities.size + 1 - found.open.size);
+    // One for each priority and one to roll over into; a run that goes on has had these.
+    const isNew = found.open.size === 0;
+    await pool.prepare(priorities.size - found.open.size + (isNew ? 1 : 0));
     await accounts.begin();
     pool.startFilling();
     return log;
