@@ -55,14 +55,14 @@ export interface LogDamage {
   readonly message: string;
 }
 
-/** Records of one stream that made room. */
+/** Records of one stream that went without being delivered. */
 export interface Eviction {
   readonly stream: StreamName;
   readonly count: number;
   readonly fromSeq: Seq;
   readonly toSeq: Seq;
-  /** `quota` the log had reached its limit; `diskFull` the file system had no space left. */
-  readonly reason: 'quota' | 'diskFull';
+  /** `quota` the log had reached its limit; `diskFull` the file system had no space left; `givenUp` see `giveUp`. */
+  readonly reason: 'quota' | 'diskFull' | 'givenUp';
 }
 
 /** What a log is opened with. */

@@ -157,6 +157,20 @@ export class ReadingLog {
     this.#armCursor();
   }
 
+  /**
+   * Settles every pending record up to `throughSeq` as evicted, because nobody takes them: like `acknowledge`, except
+   * that they count as evicted and are reported so.
+   */
+  giveUp(stream: StreamName, throughSeq: Seq): void {
+    const ledger = this.#accounts.find(stream);
+    assert(ledger !== undefined, `records of unknown stream ${stream} are given up`);
+    const fromSeq = toSeq(ledger.floor + 1);
+    const count = ledger.settle(throughSeq, 'evicted');
+    if (count === 0) return;
+    this.#onEviction?.({ stream, count, fromSeq, toSeq: throughSeq, reason: 'givenUp' });
+    this.#armCursor();
+  }
+
   /** The newest counter of the producer that is durably stored; what is not above it need not be sent again. */
   lastProducerSeq(stream: StreamName): number | undefined {
     return this.#accounts.find(stream)?.lastProducerSeq;
