@@ -124,7 +124,6 @@ function readArgument(
 
 /** Integers outside 32 bits as BigInt, which cbor-x writes as integers; anything that is not plain is refused. */
 function widen(value: unknown, depth: number): unknown {
-  if (depth > depthMax) throw new EncodeError(`nesting deeper than ${depthMax}`);
   if (typeof value === 'number') {
     if (Number.isInteger(value) && (value > 0xffff_ffff || value < -0x1_0000_0000)) {
       if (!Number.isSafeInteger(value)) throw new EncodeError(`integer ${value} is beyond 2^53-1`);
@@ -134,6 +133,7 @@ function widen(value: unknown, depth: number): unknown {
     return Object.is(value, -0) ? 0 : value;
   }
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return value;
+  if (typeof value === 'object' && depth >= depthMax) throw new EncodeError(`nesting over ${depthMax}`);
   if (Array.isArray(value)) return value.map((inner) => widen(inner, depth + 1));
   if (typeof value !== 'object') throw new EncodeError(`a ${typeof value} has no CBOR form in oneM2M`);
   const prototype: unknown = Object.getPrototypeOf(value);

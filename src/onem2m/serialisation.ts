@@ -9,7 +9,7 @@ import { DecodeError, EncodeError, errorText } from '../base/errors.ts';
 import { hexExcerpt } from '../base/text.ts';
 import { cborBytesMax, decodeCbor, encodeCbor } from './cbor.ts';
 import { Operation } from './enums.ts';
-import { requestNames, responseNames, rootNames } from './names.ts';
+import { requestNames, responseNames, rootNames, wrapperNames } from './names.ts';
 import type { Shape } from './names.ts';
 import type { FilterCriteria, RequestPrimitive, ResponsePrimitive, Serialisation } from './primitives.ts';
 import type { PrimitiveContent } from './resources.ts';
@@ -20,7 +20,7 @@ export type WireObject = Record<string, unknown>;
 /** Octets one body may have in either serialisation. */
 export const bodyBytesMax: number = cborBytesMax;
 
-/** Nesting one body may have. */
+/** Lists and objects one body may have inside one another. */
 export const bodyDepthMax = 32;
 
 /** `primitiveContent` as it travels. Throws `EncodeError` for a value that has no oneM2M form. */
@@ -132,7 +132,7 @@ function longNames(shape: Shape): Map<string, string> {
 }
 
 function toWire(shape: Shape, value: unknown, depth: number): unknown {
-  if (depth > bodyDepthMax) throw new EncodeError(`nesting deeper than ${bodyDepthMax}`);
+  if (depth >= bodyDepthMax && isContainer(value)) throw new EncodeError(`nesting over ${bodyDepthMax}`);
   if (Array.isArray(value)) return value.map((item) => toWire(shape, item, depth + 1));
   if (!isObject(value)) return plain(value);
   const wire: WireObject = {};
@@ -173,11 +173,13 @@ const customShape: Shape = rootNames.container?.[1]?.() ?? {};
 
 /** True for the root of a specialisation: at the top of a body, or as a list among the children of a resource. */
 function isCustomRoot(shape: Shape, name: string, value: unknown): boolean {
-  return shape === rootNames || (shape === customShape && name.includes(':') && Array.isArray(value));
+  if (shape === rootNames) return true;
+  if (shape === wrapperNames) return name !== 'uri';
+  return shape === customShape && name.includes(':') && Array.isArray(value);
 }
 
 function plainDeep(value: unknown, depth: number): unknown {
-  if (depth > bodyDepthMax) throw new EncodeError(`nesting deeper than ${bodyDepthMax}`);
+  if (depth >= bodyDepthMax && isContainer(value)) throw new EncodeError(`nesting over ${bodyDepthMax}`);
   if (Array.isArray(value)) return value.map((item) => plainDeep(item, depth + 1));
   if (!isObject(value)) return plain(value);
   const result: WireObject = {};
@@ -193,6 +195,10 @@ function plain(value: unknown): unknown {
   throw new EncodeError(
     `a value of type ${typeof value} has no oneM2M form; use text, number, boolean, array or object`,
   );
+}
+
+function isContainer(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
 }
 
 function isObject(value: unknown): value is WireObject {
@@ -248,7 +254,7 @@ function requireText(object: WireObject, long: string, short: string): void {
 }
 
 function checkDepth(value: unknown, depth: number): void {
-  if (depth > bodyDepthMax) throw new DecodeError(`body nests deeper than ${bodyDepthMax}`);
-  if (typeof value !== 'object' || value === null) return;
+  if (!isContainer(value)) return;
+  if (depth >= bodyDepthMax) throw new DecodeError(`body nests over ${bodyDepthMax} deep`);
   for (const inner of Object.values(value)) checkDepth(inner, depth + 1);
 }
