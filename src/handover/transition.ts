@@ -250,7 +250,8 @@ function undoUnless(
 ): Transition {
   const { transaction } = state;
   if (input.kind === 'restarted') {
-    return enter(settings, { kind: 'rollingBack', transaction, reason: `restarted while ${state.kind}` });
+    const reason = `restarted while ${state.kind}`;
+    return enter(settings, { kind: 'rollingBack', transaction: withoutAlternatives(transaction), reason });
   }
   if (!isFailure(input)) return stay(state);
   return enter(settings, { kind: 'rollingBack', transaction, reason: reasonOf(state, input) });
@@ -298,8 +299,7 @@ function whileRollingBack(
 ): Transition {
   const { transaction, reason } = state;
   if (input.kind === 'restarted') {
-    // The alternatives were ranked before the restart; what is best now is for the decision to say.
-    return enter(settings, { ...state, transaction: { ...transaction, alternatives: [] } });
+    return enter(settings, { ...state, transaction: withoutAlternatives(transaction) });
   }
   if (input.kind !== 'succeeded' && !isFailure(input)) return stay(state);
   const ended: HandoverEffect[] = [{ kind: 'ended', transaction, outcome: 'rolledBack', reason }];
@@ -318,6 +318,11 @@ function whileRollingBack(
     state: source === undefined ? { kind: 'detached', lastEpoch } : { kind: 'serving', serving: source },
     effects: ended,
   };
+}
+
+/** They were ranked before the restart; what is best now is for the decision to say. */
+function withoutAlternatives(transaction: Transaction): Transaction {
+  return { ...transaction, alternatives: [] };
 }
 
 function complete(transaction: Transaction, input: HandoverInput): Transition {
