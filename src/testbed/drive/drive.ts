@@ -1,4 +1,4 @@
-import { CancelledError, errorText } from '../../base/errors.ts';
+import { CancelledError, IoError, errorText } from '../../base/errors.ts';
 import { millis } from '../../base/units.ts';
 import type { GatewayEvent, GatewayStatus } from '../../gateway/status.ts';
 import type { DemoSummary } from '../../gateway/view/summary.ts';
@@ -90,7 +90,8 @@ export async function runDrive(options: DriveOptions): Promise<DemoSummary> {
     });
   } catch (error) {
     if (world.gatewayFailure === undefined) throw error;
-    throw new CancelledError(`${world.gatewayFailure}; ${errorText(error)}`, { cause: error });
+    // Not a CancelledError: that would pass for an orderly end when a person has ended the drive.
+    throw new IoError(`${world.gatewayFailure}; ${errorText(error)}`, { cause: error });
   } finally {
     await kill.catch(() => undefined);
     await world.stop();
