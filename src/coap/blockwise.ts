@@ -100,7 +100,8 @@ async function collectBody(
 /** The block an answer carries, when it continues what was received so far. */
 function checkBlock(answer: CoapMessage, first: CoapMessage, asked: Block, length: number): Block {
   const { block2: block, code, payload } = answer;
-  if (code !== first.code)
+  // There are servers that answer every block but the first with 2.05; the first says what happened.
+  if (code[0] !== first.code[0])
     throw new DecodeError(`block ${asked.number} was answered ${code}, the first ${first.code}`);
   // A peer may go on in smaller blocks than asked for; what counts is where the block belongs.
   if (block === undefined || block.number * block.size !== length || block.size > asked.size) {

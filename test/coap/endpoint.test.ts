@@ -11,7 +11,7 @@ import { serveRequests } from '../../src/coap/coap-binding.ts';
 import { decodeDatagram, encodeDatagram, optionsMax } from '../../src/coap/message.ts';
 import type { CoapMessage, Datagram, MessageHeader } from '../../src/coap/message.ts';
 import { ServedRequests, servedBytesMax, servedRequestsMax } from '../../src/coap/served-requests.ts';
-import { settle } from '../../src/host/clock.ts';
+import { NodeClock, settle } from '../../src/host/clock.ts';
 import type { DeliveryError } from '../../src/onem2m/binding.ts';
 import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
 import { SimulatedClock } from '../../src/testbed/simulated-clock.ts';
@@ -669,10 +669,11 @@ await t.test('datagrams: framing', (t) => {
     bench.socket.receive(hex(octets));
   }
   t.equal(bench.socket.sent.length, 0, 'any other is ignored');
-  const startMs = performance.now();
+  const realClock = new NodeClock();
+  const startMs = realClock.monotonicMs();
   for (let count = 0; count < 50; count++)
     bench.socket.receive(Buffer.concat([hex('50010001'), Buffer.alloc(65_000)]));
-  t.ok(performance.now() - startMs < 1000, '65,000 options cost nothing');
+  t.ok(realClock.monotonicMs() - startMs < 1000, '65,000 options cost nothing');
   t.end();
 });
 
@@ -724,7 +725,7 @@ await t.test('mutated datagrams: no throw, no growth, only well-formed answers',
   bench.socket.onSent = () => answers++; // the socket decodes, and thereby checks, all that is sent
   let open = 0;
   let broken: unknown;
-  for (let count = 0; count < 40_000 && broken === undefined; count++) {
+  for (let count = 0; count < 15_000 && broken === undefined; count++) {
     const data = Buffer.from(seeds[entropy.uint32() % seeds.length] ?? none);
     for (let changes = entropy.uint32() % 4; changes > 0; changes--) {
       data[entropy.uint32() % data.length] = entropy.uint32();
@@ -748,7 +749,7 @@ await t.test('mutated datagrams: no throw, no growth, only well-formed answers',
   t.equal(bench.clock.pendingCount, 0, 'no timer is left');
   const { malformed, received, unmatched } = bench.endpoint.counters;
   t.ok(
-    answers > 1_000 && malformed > 1_000 && unmatched > 100,
+    answers > 1_000 && malformed > 500 && unmatched > 100,
     `${received} in, ${answers} out, ${malformed} malformed`,
   );
 });
