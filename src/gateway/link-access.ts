@@ -60,16 +60,17 @@ export class LinkAccess {
 }
 
 function wayOut(error: unknown, { name, localAddress, port }: LinkConfig): string {
-  switch (errnoCode(error instanceof Error ? error.cause : error)) {
-    case 'EADDRNOTAVAIL':
-      return `bring the link up, or set localAddress of link ${name} to an address of this machine ("ip address" lists them), not ${localAddress}`;
-    case 'EADDRINUSE':
-      return `end the program that uses it ("ss -ulnp" lists them), or set another port of link ${name}`;
-    case 'EACCES':
-      return `choose a port of link ${name} above 1023, not ${port}, or give this user the right to it`;
-    default:
-      return `check localAddress of link ${name}`;
+  const code = errnoCode(error instanceof Error ? error.cause : error);
+  if (code === 'EADDRNOTAVAIL') {
+    return `bring the link up, or set localAddress of link ${name} to an address of this machine ("ip address" lists them), not ${localAddress}`;
   }
+  if (code === 'EADDRINUSE') {
+    return `end the program that uses it ("ss -ulnp" lists them), or set another port of link ${name}`;
+  }
+  if (code === 'EACCES') {
+    return `choose a port of link ${name} above 1023, not ${port}, or give this user the right to it`;
+  }
+  return `check localAddress of link ${name}`;
 }
 
 /** A binding whose host name is looked up when it is first used, and again after a failed look-up. */
