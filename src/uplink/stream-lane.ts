@@ -146,10 +146,11 @@ export class StreamLane {
     while (!this.#stop.signal.aborted) {
       this.#stirred = false;
       // Taken before the look into the log: what is stored meanwhile is the first that comes after.
-      const nextSeq = toSeq(this.#source.lastSeq(this.stream) + 1);
+      const afterLast = toSeq(this.#source.lastSeq(this.stream) + 1);
       const record = (await this.#source.peek(this.stream, 1))[0];
-      if (this.#pending !== undefined) this.#move(this.#pending, record?.seq ?? nextSeq);
-      this.#settle(record);
+      const nextSeq = record?.seq ?? afterLast;
+      if (this.#pending !== undefined) this.#move(this.#pending, nextSeq);
+      this.#settle(nextSeq);
       const destination = this.#destination;
       if (destination === undefined || record === undefined) await this.#woken();
       else await this.#deliver(record, destination);
@@ -219,9 +220,9 @@ export class StreamLane {
   }
 
   /** Ends a move when the next record is in no doubt: what comes after it is in none either. */
-  #settle(next: StoredRecord | undefined): void {
+  #settle(nextSeq: Seq): void {
     const throughSeq = this.#inDoubtThrough();
-    const isDoubtful = next !== undefined && throughSeq !== undefined && throughSeq >= next.seq;
+    const isDoubtful = throughSeq !== undefined && throughSeq >= nextSeq;
     if (isDoubtful && this.#destination !== undefined) return;
     this.#settling?.({ firstSeq: this.#firstSeq });
     this.#settling = undefined;
