@@ -419,6 +419,10 @@ await t.test('names: what is not ours stays as it is', (t) => {
     t.equal(Object.getPrototypeOf(cin.con), Object.prototype);
   }
   t.equal(({} as Record<string, unknown>).x, undefined, 'no prototype was changed');
+  t.equal(Object.getPrototypeOf(encodeContent(hostile as PrimitiveContent)), Object.prototype);
+  // With the list as its prototype this object would be written as a list.
+  const liar = JSON.parse('{"__proto__":[1],"a":2}') as unknown;
+  t.same(decodeCbor(encodeCbor(liar)), { a: 2 });
 
   for (const value of [Number.NaN, 1n, new Date(0), () => 1, new Map(), new Uint8Array(1)]) {
     const content = { contentInstance: { content: value } };
