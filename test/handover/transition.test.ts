@@ -173,6 +173,20 @@ void t.test('what begins, and what does not', (t) => {
   t.same(state, serving, 'and then the source goes on');
   t.equal(all.filter(({ kind }) => kind === 'noteOrphan').length, 3, 'an undo that failed is owed');
 
+  const undone = transition(
+    settings,
+    { kind: 'rollingBack', reason: 'r', transaction: { ...(begun as Transaction), alternatives: [] } },
+    { kind: 'succeeded' },
+  );
+  t.same(undone.state, serving);
+  const { source: _source, ...first } = { ...(begun as Transaction), alternatives: [] };
+  const detached = transition(
+    settings,
+    { kind: 'rollingBack', reason: 'r', transaction: first },
+    { kind: 'succeeded' },
+  );
+  t.same(detached.state, { kind: 'detached', lastEpoch: 7 }, 'an epoch nobody claimed is given back');
+
   const doubtful = transition(
     settings,
     { kind: 'switching', transaction: { ...(begun as Transaction), epoch: epoch(8) } },
@@ -432,7 +446,7 @@ void t.test('a stopped runner does nothing more', async (t) => {
   await bench.begin();
   const late = bench.pending;
   late?.finish({ kind: 'succeeded' });
-  await Promise.resolve();
+  while (!bench.order.includes('saving prepared')) await Promise.resolve();
   bench.runner.stop();
   await bench.settle();
   t.ok(late?.context.signal.aborted);
