@@ -39,7 +39,7 @@ export interface HandoverWorkerOptions {
 
 /** The phases of a handover as requests to CSEs and orders to uplink and downlink. */
 export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWorker {
-  const { context, record, uplink, downlink, owed, clientFor, link, graceMs } = options;
+  const { context, record, uplink, owed, clientFor, link, graceMs } = options;
   return {
     prepare: (transaction, work) =>
       context.ensure(
@@ -79,34 +79,7 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
       return { kind: 'succeeded', ...outcomeOf(moves) };
     },
 
-    catchUp: async (transaction, work) => {
-      await owed.add({ kind: 'ledger', epoch: transaction.epoch, firstSeqs: transaction.firstSeqs ?? {} });
-      const labelled = context.label(
-        clientFor(transaction.target),
-        transaction.target,
-        { epoch: transaction.epoch, state: 'serving' },
-        callOptions(work),
-      );
-      const [, label, commands] = await Promise.all([
-        owed.settleLedgers(work.signal),
-        labelled,
-        catchUpSource(),
-      ]);
-      return label.kind === 'succeeded' ? commands : label;
-
-      async function catchUpSource(): Promise<WorkOutcome> {
-        const { source } = transaction;
-        if (source === undefined) return { kind: 'succeeded' };
-        const container = `${context.aeAddress(source.cse)}/${commandContainer}`;
-        const caught = await downlink.catchUp(clientFor(source.cse), container, callOptions(work));
-        if (caught.ok || isRejectedWith(caught.error, ResponseStatusCode.notFound)) {
-          return { kind: 'succeeded' };
-        }
-        // Its last commands are fetched when it answers again.
-        await owed.add({ kind: 'orphan', cse: source.cse, epoch: source.epoch });
-        return { kind: 'failed', reason: caught.error.message };
-      }
-    },
+    catchUp: (transaction, work) => catchUp(options, transaction, work),
 
     release: async (transaction, work) => {
       const { source } = transaction;
@@ -120,6 +93,37 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
       return context.undo(clientFor(target), target, { epoch, graceMs }, callOptions(work));
     },
   };
+}
+
+/** Writes down where each stream begins, says at the target that it serves, fetches what the source could not deliver. */
+async function catchUp(
+  options: HandoverWorkerOptions,
+  transaction: Transaction,
+  work: WorkContext,
+): Promise<WorkOutcome> {
+  const { context, owed, clientFor } = options;
+  const { epoch, target, firstSeqs = {} } = transaction;
+  await owed.add({ kind: 'ledger', epoch, firstSeqs });
+  const [, label, commands] = await Promise.all([
+    owed.settleLedgers(work.signal),
+    context.label(clientFor(target), target, { epoch, state: 'serving' }, callOptions(work)),
+    catchUpSource(options, transaction, work),
+  ]);
+  return label.kind === 'succeeded' ? commands : label;
+}
+
+async function catchUpSource(
+  { context, downlink, owed, clientFor }: HandoverWorkerOptions,
+  { source }: Transaction,
+  work: WorkContext,
+): Promise<WorkOutcome> {
+  if (source === undefined) return { kind: 'succeeded' };
+  const container = `${context.aeAddress(source.cse)}/${commandContainer}`;
+  const caught = await downlink.catchUp(clientFor(source.cse), container, callOptions(work));
+  if (caught.ok || isRejectedWith(caught.error, ResponseStatusCode.notFound)) return { kind: 'succeeded' };
+  // Its last commands are fetched when it answers again.
+  await owed.add({ kind: 'orphan', cse: source.cse, epoch: source.epoch });
+  return { kind: 'failed', reason: caught.error.message };
 }
 
 /** Proves both ways at the target by one instance: its creation the way up, its notification the way down. */

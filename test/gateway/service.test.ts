@@ -9,6 +9,7 @@ import type { ReadingLog } from '../../src/buffer/reading-log.ts';
 import { Downlink } from '../../src/downlink/downlink.ts';
 import { Alarms } from '../../src/gateway/alarms.ts';
 import { parseConfig } from '../../src/gateway/load-config.ts';
+import { createHandoverWorker } from '../../src/gateway/handover-worker.ts';
 import { decodeOwedTasks } from '../../src/gateway/owed-work.ts';
 import { Service } from '../../src/gateway/service.ts';
 import type { GatewayEvent, HandoverEndedEvent } from '../../src/gateway/status.ts';
@@ -25,6 +26,7 @@ import { TestbedCse } from '../../src/testbed/cse/testbed-cse.ts';
 import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
 import { SimulatedClock } from '../../src/testbed/simulated-clock.ts';
 import { SimulatedFilesystem } from '../../src/testbed/simulated-filesystem.ts';
+import { Uplink } from '../../src/uplink/uplink.ts';
 
 const stream = streamName('temperature');
 const names = ['in', 'mn1', 'mn2', 'mn3'] as const;
@@ -245,19 +247,23 @@ class World {
     });
   }
 
+  async store(): Promise<void> {
+    this.stored++;
+    await this.awaited(
+      storeReading(this.life.log, {
+        stream,
+        value: this.stored,
+        monotonicMs: this.clock.monotonicMs(),
+        wall: { unixMs: this.clock.unixMs(), source: 'system' },
+      }),
+    );
+  }
+
   /** A second of life: a sample and two readings. */
   async second(...rsrp: readonly [number, number, number]): Promise<void> {
     this.sample(...rsrp);
     for (let half = 0; half < 2; half++) {
-      this.stored++;
-      await this.awaited(
-        storeReading(this.life.log, {
-          stream,
-          value: this.stored,
-          monotonicMs: this.clock.monotonicMs(),
-          wall: { unixMs: this.clock.unixMs(), source: 'system' },
-        }),
-      );
+      await this.store();
       await this.pass(500);
     }
   }
@@ -488,19 +494,17 @@ void t.test('fenced: another gateway with our identity claims', async (t) => {
   const written = (): number => world.at('mn1').length + world.at('mn2').length + world.at('mn3').length;
   await world.pass(500);
   const count = written();
-  world.cses.mn1.misbehaviour.add({
-    action: { kind: 'dropRequest' },
-    originator: 'Sgw1',
-    operation: Operation.update,
-  });
+  world.cses.mn2.misbehaviour.add({ action: { kind: 'dropRequest' }, originator: 'Sgw1' });
   await world.drive(40, [-110, -80, -110]);
   t.equal(written(), count, 'and writes nothing more (I6)');
-  t.equal(world.cses.mn1.misbehaviour.hits, 0, 'not even what a sweep would');
+  t.equal(world.cses.mn2.misbehaviour.hits, 0, 'not even what a sweep would');
   t.match(await world.awaited(world.service.orderHandover('/id-mn3')), { accepted: false, reason: /fenced/ });
   await world.end();
+  for (const key of ['fenced', 'handover']) world.alarms.clear(key);
   await world.begin();
   await world.drive(5, [-110, -80, -110]);
   t.equal(world.state, 'fenced', 'also after a restart');
+  t.match(world.alarms.list(), [{ text: /fenced/ }], 'and says so again');
   t.equal(written(), count);
   t.equal(world.life.log.stats().pending > 0, true, 'readings are kept');
 });
@@ -536,6 +540,80 @@ void t.test('what others write into the record, and CSEs that refuse', async (t)
   t.equal(world.serving, '/id-mn2', 'the next best when the best refuses');
   t.match(world.ended[0], { outcome: 'rolledBack', target: '/id-mn1' });
   t.same(await world.wrong(), []);
+});
+
+void t.test('a restart asks the CSE it left what it holds', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(3, [-80, -100, -110]);
+  const isReading = { operation: Operation.create, to: `cse-mn1/gw1/${stream}` } as const;
+  world.cses.mn1.misbehaviour.add({ ...isReading, action: { kind: 'dropAnswer' } });
+  await world.store();
+  await world.pass(50);
+  await world.end();
+  world.cses.mn1.misbehaviour.clear();
+  world.cses.mn1.misbehaviour.add({ ...isReading, action: { kind: 'dropRequest' } });
+  const held = world.at('mn1').length;
+  await world.begin();
+  await world.pass(300);
+  t.ok(world.life.log.stats().pending > 0, 'a reading is there of which nobody knows');
+  await world.awaited(world.service.orderHandover('/id-mn2'));
+  await world.until('the ordered handover', () => world.ended.length === 2);
+  await world.drive(2, [-80, -100, -110]);
+  t.same(await world.wrong(), []);
+  t.equal(world.at('mn1').length, held);
+  t.notOk(
+    world.at('mn2').some(({ isLabelled }) => isLabelled),
+    'it could be asked',
+  );
+});
+
+void t.test('a target whose notifications do not arrive', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(3, [-80, -100, -110]);
+  world.cses.mn2.misbehaviour.add({
+    direction: 'outgoing',
+    operation: Operation.notify,
+    action: { kind: 'dropRequest' },
+  });
+  await world.awaited(world.service.orderHandover('/id-mn2'));
+  await world.until('the end of the handover', () => world.ended.length === 2);
+  t.match(world.ended[1], { outcome: 'rolledBack', reason: /notifications do not reach/ });
+  t.equal(world.serving, '/id-mn1');
+  t.same(world.labels('mn2'), [], 'and nothing is left there');
+});
+
+void t.test('a switch is not over before what was delivered is durable', async (t) => {
+  const clock = new SimulatedClock();
+  let isDurable = false;
+  const uplink = new Uplink({
+    streams: [],
+    source: undefined as never,
+    clock,
+    entropy: new SeededEntropy(1),
+    settings: undefined as never,
+    observer: undefined as never,
+  });
+  const worker = createHandoverWorker({
+    uplink,
+    syncLog: () => Promise.resolve(isDurable),
+    destinationFor: () => undefined as never,
+    context: undefined as never,
+    record: undefined as never,
+    downlink: undefined as never,
+    owed: undefined as never,
+    clock,
+    entropy: new SeededEntropy(1),
+    clientFor: undefined as never,
+    link: { name: 'cell0', pointOfAccess: ownPoa },
+    aes: {},
+    graceMs: millis(1),
+  });
+  const cse = { cseId: cseId('/id-a'), cseBaseName: 'cse-a', pointOfAccess: 'coap://192.0.2.1' };
+  const transaction = { epoch: epoch(1), nonce: 'n', trigger: 'a3', target: cse, alternatives: [] } as const;
+  const limits = { deadlineMs: millis(100), signal: new AbortController().signal };
+  t.match(await worker.switch(transaction, limits), { kind: 'failed' });
+  isDurable = true;
+  t.match(await worker.switch(transaction, limits), { kind: 'succeeded', firstSeqs: {}, inDoubt: {} });
 });
 
 void t.test('stored form of owed work', (t) => {

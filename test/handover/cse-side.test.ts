@@ -183,10 +183,10 @@ const graceMs = millis(600_000);
 interface BundleWorld {
   readonly world: CseWorld;
   readonly client: CseClient;
-  ensure(at: number, state?: BundleState): Promise<WorkOutcome>;
+  readonly ensure: (at: number, state?: BundleState) => Promise<WorkOutcome>;
   /** Attributes of the resource at a path below cse-mn1. */
-  at(path: string): Readonly<Record<string, unknown>> | undefined;
-  labels(): readonly string[];
+  readonly at: (path: string) => Readonly<Record<string, unknown>> | undefined;
+  readonly labels: () => readonly string[];
 }
 
 async function openBundleWorld(t: { teardown(done: () => unknown): void }): Promise<BundleWorld> {

@@ -69,15 +69,9 @@ function runsIn(effects: readonly HandoverEffect[]): Extract<HandoverEffect, { k
 }
 
 function epochOf(state: HandoverState): number {
-  switch (state.kind) {
-    case 'serving':
-      return state.serving.epoch;
-    case 'detached':
-    case 'fenced':
-      return state.lastEpoch;
-    default:
-      return state.transaction.epoch;
-  }
+  const transaction = transactionOf(state);
+  if (transaction !== undefined) return transaction.epoch;
+  return 'lastEpoch' in state ? state.lastEpoch : (servingOf(state)?.epoch ?? 0);
 }
 
 /** Every state that can be reached with epochs up to 3, and every step between them. */
@@ -367,7 +361,7 @@ void t.test('work that was given up is ignored, a deadline aborts it', async (t)
   t.match(bench.alarms.at(-1), /unanswered.*silence/);
   t.equal(bench.pending, undefined, 'the claim is repeated after a while');
   await bench.clock.advance(settings.repeatMs);
-  t.equal((bench.pending as Pending | undefined)?.work, 'claim');
+  t.equal(bench.pending?.work, 'claim');
   await bench.finishAll();
   t.equal(bench.runner.state.kind, 'serving');
 });

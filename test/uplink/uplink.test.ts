@@ -178,7 +178,7 @@ class ModelCse {
     if (this.held.has(address)) return answer(4105);
     if (this.refusal !== undefined) return answer(this.refusal);
     const stream = request.to.split('/').at(-1) ?? '';
-    const isLabelled = (instance?.labels as string[] | undefined)?.includes(inDoubtLabel) ?? false;
+    const isLabelled = instance?.labels?.includes(inDoubtLabel) ?? false;
     const held: Held = { seq: seqIn(request), isLabelled, isLate };
     this.held.set(address, held);
     this.order.set(stream, [...(this.order.get(stream) ?? []), held]);
@@ -463,13 +463,24 @@ void t.test('answers that are not success', async (t) => {
     world.told.length = 0;
     world.a.refusal = code;
     world.store();
-    await world.clock.advance(300);
+    await world.clock.advance(500);
+    world.a.refusal = undefined;
+    await world.clock.advance(2000);
+    t.ok(world.told.includes(`delivered s ${next}`), `${code}: a refusal that passes costs nothing`);
+    t.same(world.log.givenUp, []);
+
+    world.told.length = 0;
+    world.a.refusal = code;
+    world.store();
+    await world.clock.advance(90_000);
     world.a.refusal = undefined;
     world.store();
     await world.clock.advance(300);
-    t.same(world.log.givenUp, [`s ${next}`], `${code}: the record is given up, not acknowledged`);
-    t.same(world.told, [`refused s ${next}`, `delivered s ${next + 1}`], 'it does not count as delivered');
-    t.equal(world.log.pending, 0, 'and holds nobody back');
+    t.same(world.log.givenUp, [`s ${next + 1}`], 'one that stays: the record is given up, not acknowledged');
+    t.ok(world.told.includes(`refused s ${next + 1}`));
+    t.notOk(world.told.includes(`delivered s ${next + 1}`), 'it does not count as delivered');
+    t.equal(world.told.at(-1), `delivered s ${next + 2}`);
+    t.equal(world.log.pending, 0, 'and holds nobody back for ever');
   }
   for (const code of [5000, 5207]) {
     world.told.length = 0;
