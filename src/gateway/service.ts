@@ -14,7 +14,7 @@ import type { ReadingLog } from '../buffer/reading-log.ts';
 import type { HandoverDecision } from '../decision/decision.ts';
 import { answerDeadlineMs, defaultServicePathPolicy } from '../decision/service-path.ts';
 import type { Downlink } from '../downlink/downlink.ts';
-import { discoverCandidates } from '../handover/candidate-discovery.ts';
+import { discoverCandidates, targetLabel } from '../handover/candidate-discovery.ts';
 import { BundleContext, commandContainer } from '../handover/context.ts';
 import { homeAeOf } from '../handover/home-ae.ts';
 import { HandoverRunner } from '../handover/runner.ts';
@@ -265,7 +265,8 @@ export class Service {
     while (!signal.aborted) {
       const found = await discoverCandidates(this.#home, cseBaseName, { signal });
       if (found.ok) {
-        telling.alarms.clear('discovery');
+        if (found.value.candidates.length > 0) telling.alarms.clear('discovery');
+        else telling.alarms.raise('discovery', this.#nothingPublished(found.value.rejected.length));
         for (const { address, reason } of found.value.rejected) {
           telling.log('warn', `target ${address} cannot be used: ${reason}`);
         }
@@ -281,6 +282,12 @@ export class Service {
         () => undefined,
       );
     }
+  }
+
+  #nothingPublished(rejected: number): string {
+    const unusable = rejected === 0 ? '' : ` but ${rejected} unusable ones`;
+    const where = `the IN-CSE ${this.#options.config.inCse.pointOfAccess}`;
+    return `${where} publishes no target (label ${targetLabel})${unusable}; publish some, after "baton provision" if it lost its state`;
   }
 
   async #keepSweeping(signal: AbortSignal): Promise<void> {

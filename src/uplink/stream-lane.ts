@@ -120,6 +120,8 @@ export class StreamLane {
   #doubts: Doubt[] = [];
   #underWay: AbortController | undefined;
   #wake: () => void = () => undefined;
+  /** The record at the head of the stream, when it was refused, and how often. */
+  #refused: { readonly seq: Seq; readonly count: number } | undefined;
   /** Something happened since the log was last looked at. */
   #stirred = false;
   #retryMs: number;
@@ -294,7 +296,7 @@ export class StreamLane {
     }
     const { error } = outcome;
     if (error.kind !== 'rejected') this.#noteUnanswered(record, destination);
-    if (isContentRefused(error)) {
+    if (isContentRefused(error) && this.#countRefusal(record) >= refusalsMax) {
       this.#settleRecord(record);
       this.#source.giveUp(this.stream, record.seq);
       this.#observer.onRefused(this.stream, record.seq, error.message);
@@ -309,6 +311,12 @@ export class StreamLane {
       this.#observer.onAlarm(this.stream, `stream ${this.stream} is held back: ${error.message}`);
     }
     if (!this.#isInterrupted()) await this.#backOff();
+  }
+
+  #countRefusal(record: StoredRecord): number {
+    const { seq, count } = this.#refused ?? { seq: record.seq, count: 0 };
+    this.#refused = { seq: record.seq, count: seq === record.seq ? count + 1 : 1 };
+    return this.#refused.count;
   }
 
   #noteUnanswered(record: StoredRecord, destination: Destination): void {
@@ -384,6 +392,12 @@ export class StreamLane {
   }
 }
 
+/**
+ * Refusals of a record for what it is before it is given up, with growing waits between them: a CSE may be confused, or
+ * another may serve by then.
+ */
+const refusalsMax = 8;
+
 /** Outcomes that say nothing about the CSE: the request was withdrawn, or never left. */
 const saysNothing: readonly CseFailure['kind'][] = ['cancelled', 'closed', 'busy'];
 
@@ -392,7 +406,7 @@ function isAt(doubt: Doubt, destination: Destination | undefined): boolean {
 }
 
 /**
- * The CSE refuses the record for what it is: sending it again cannot help. 5207 is not among the codes, because it may as
+ * The CSE refuses the record for what it is: sending it again is of little use. 5207 is not among the codes, because it may as
  * well say that the CSE is full.
  */
 function isContentRefused(error: CseFailure): boolean {
