@@ -23,7 +23,6 @@ import { ServingRecord } from '../handover/serving-record.ts';
 import { servingOf } from '../handover/transition.ts';
 import type { CseReference, HandoverState, HandoverTrigger, Serving } from '../handover/transition.ts';
 import { every, sleep } from '../host/clock.ts';
-import type { CancelTimer } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import { isRejectedWith } from '../onem2m/cse-client.ts';
 import type { CseClient } from '../onem2m/cse-client.ts';
@@ -127,7 +126,7 @@ export class Service {
       cancelTick = every(clock, decideMs, () => this.#pilot.decide());
       await Promise.all([this.#keepDiscovering(signal), this.#keepSweeping(signal)]);
     };
-    let cancelTick: CancelTimer = () => undefined;
+    let cancelTick = (): void => undefined;
     try {
       await Promise.race([this.#uplink.run(), tending()]);
     } finally {

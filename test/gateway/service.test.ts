@@ -55,6 +55,7 @@ interface Life {
   readonly log: ReadingLog;
   readonly executed: string[];
   readonly end: () => Promise<void>;
+  readonly abandon: () => void;
 }
 
 /** The CSEs, the network, the disk, and the gateway whose life can be ended and begun again. */
@@ -63,7 +64,7 @@ class World {
   readonly entropy = new SeededEntropy(5);
   readonly network = new MemoryNetwork({ clock: this.clock, latencyMs: millis(10) });
   readonly cses: Readonly<Record<Name, TestbedCse>>;
-  readonly filesystem = new SimulatedFilesystem();
+  filesystem = new SimulatedFilesystem();
   readonly events: GatewayEvent[] = [];
   readonly alarms = new Alarms(this.clock, millis(0), (text, active) =>
     this.events.push({ kind: 'alarm', text, active }),
@@ -197,6 +198,10 @@ class World {
       service,
       log,
       executed,
+      abandon: () => {
+        stopListening();
+        stop.abort();
+      },
       end: async () => {
         stop.abort();
         stopListening();
@@ -204,6 +209,15 @@ class World {
         await Promise.all([memory.close(), journal.close(), this.awaited(log.close())]);
       },
     };
+  }
+
+  /** Cuts the power: the disk keeps what was made durable, and nothing of this life goes on. */
+  powerCut(): void {
+    const image = this.filesystem.crash(() => 0);
+    this.filesystem.powerOff();
+    this.life.abandon();
+    this.filesystem = image;
+    this.#life = undefined;
   }
 
   async end(): Promise<void> {
@@ -546,16 +560,18 @@ void t.test('a restart asks the CSE it left what it holds', async (t) => {
   const world = await openWorld(t);
   await world.drive(3, [-80, -100, -110]);
   const isReading = { operation: Operation.create, to: `cse-mn1/gw1/${stream}` } as const;
-  world.cses.mn1.misbehaviour.add({ ...isReading, action: { kind: 'dropAnswer' } });
-  await world.store();
-  await world.pass(50);
-  await world.end();
-  world.cses.mn1.misbehaviour.clear();
+  await world.pass(1500);
+  for (let at = 0; at < 5; at++) {
+    await world.store();
+    await world.pass(50);
+  }
+  t.equal(world.life.log.stats().pending, 0, 'delivered, which the disk does not know yet');
+  world.powerCut();
   world.cses.mn1.misbehaviour.add({ ...isReading, action: { kind: 'dropRequest' } });
   const held = world.at('mn1').length;
   await world.begin();
   await world.pass(300);
-  t.ok(world.life.log.stats().pending > 0, 'a reading is there of which nobody knows');
+  t.ok(world.life.log.stats().pending >= 5, 'readings are there again that the CSE has');
   await world.awaited(world.service.orderHandover('/id-mn2'));
   await world.until('the ordered handover', () => world.ended.length === 2);
   await world.drive(2, [-80, -100, -110]);
