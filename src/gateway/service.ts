@@ -417,7 +417,8 @@ export class Service {
   /** A fenced gateway never writes as serving (I6). */
   #fence(reason: string): void {
     void this.#uplink.switchTo(undefined, { deadlineMs: millis(0), sourceLost: true });
-    const text = `fenced: ${reason}; readings are stored, nothing is delivered until one of the two is taken away`;
+    const wayOut = `stop the other one, end this one, remove state/handover.journal in its data directory, start it again`;
+    const text = `fenced: ${reason}; readings are stored, nothing is delivered; to go on here ${wayOut}`;
     this.#options.telling.alarms.raise('fenced', text);
   }
 
