@@ -1,4 +1,4 @@
-import { DecodeError, errorText } from '../base/errors.ts';
+import { DecodeError } from '../base/errors.ts';
 import { err, ok } from '../base/result.ts';
 import type { Result } from '../base/result.ts';
 import { millis } from '../base/units.ts';
@@ -10,10 +10,12 @@ import type { CoapEndpoint } from './endpoint.ts';
 import type { Block, CoapMessage } from './message.ts';
 
 const blockSize = 1024;
+const entityTagOption = 4;
 
 /**
  * One request and its response whatever their size: a body over 1,024 octets goes out in blocks, an answer that comes in
- * blocks is put together (RFC 7959). All parts share the caller's deadline.
+ * blocks is put together (RFC 7959). All parts share the caller's deadline and one token, because there are CSEs that
+ * know the blocks of a body by their token.
  */
 export async function requestInBlocks(
   endpoint: CoapEndpoint,
@@ -23,14 +25,21 @@ export async function requestInBlocks(
   options: SendOptions,
 ): Promise<Result<CoapMessage, DeliveryError>> {
   const endMs = clock.monotonicMs() + options.deadlineMs;
+  const token = endpoint.drawToken();
   const ask = (part: CoapMessage): Promise<Result<CoapMessage, DeliveryError>> =>
     endpoint.request(peer, part, {
       ...options,
+      token,
       deadlineMs: millis(Math.max(0, endMs - clock.monotonicMs())),
     });
-  const first = await sendBody(ask, message);
-  if (!first.ok || first.value.block2?.more !== true) return first;
-  return collectBody(ask, message, first.value, first.value.block2);
+  try {
+    const first = await sendBody(ask, message);
+    if (!first.ok || first.value.block2 === undefined) return first;
+    return await collectBody(ask, message, first.value, first.value.block2);
+  } catch (error) {
+    if (!(error instanceof DecodeError)) throw error;
+    return err({ kind: 'malformed', message: error.message });
+  }
 }
 
 type Ask = (message: CoapMessage) => Promise<Result<CoapMessage, DeliveryError>>;
@@ -45,10 +54,22 @@ async function sendBody(ask: Ask, message: CoapMessage): Promise<Result<CoapMess
     const more = end < payload.length;
     const block1: Block = { number: offset / size, more, size };
     const answer = await ask({ ...message, payload: payload.subarray(offset, end), block1 });
-    if (!answer.ok || !more || answer.value.code !== '2.31') return answer;
+    if (!answer.ok) return answer;
+    const { code, block1: accepted } = answer.value;
+    const sizeAsked = accepted?.size ?? size;
     // The peer may ask for smaller blocks; the offset reached stays a multiple of any smaller power of two.
-    size = Math.min(size, answer.value.block1?.size ?? size);
-    offset = end;
+    if (code === '2.31' && more) {
+      if (accepted !== undefined && accepted.number !== block1.number) {
+        throw new DecodeError(`sent block ${block1.number}, block ${accepted.number} was taken`);
+      }
+      offset = end;
+    } else if (code !== '4.13' || offset > 0 || sizeAsked >= size) {
+      if (more && code.startsWith('2.')) {
+        throw new DecodeError(`block ${block1.number} was answered ${code} before the body was complete`);
+      }
+      return answer;
+    }
+    size = Math.min(size, sizeAsked);
   }
 }
 
@@ -58,29 +79,41 @@ async function collectBody(
   first: CoapMessage,
   block: Block,
 ): Promise<Result<CoapMessage, DeliveryError>> {
-  const parts = [first.payload];
-  let length = first.payload.length;
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  let answer = first;
+  let asked: Block = { ...block, number: 0 };
   const { block1: _, ...rest } = request;
-  for (let number = block.number + 1; ; number++) {
-    const block2: Block = { number, more: false, size: block.size };
-    const answer = await ask({ ...rest, payload: new Uint8Array(), block2 });
-    if (!answer.ok) return answer;
-    try {
-      checkBlock(answer.value, first, number, (length += answer.value.payload.length));
-    } catch (error) {
-      return err({ kind: 'malformed', message: errorText(error) });
-    }
-    parts.push(answer.value.payload);
-    if (answer.value.block2?.more !== true) return ok({ ...first, payload: Buffer.concat(parts) });
+  for (;;) {
+    const received = checkBlock(answer, first, asked, length);
+    parts.push(answer.payload);
+    length += answer.payload.length;
+    if (length > bodyBytesMax) throw new DecodeError(`answer over ${bodyBytesMax} bytes`);
+    if (!received.more) return ok({ ...first, payload: Buffer.concat(parts) });
+    asked = { number: length / received.size, more: false, size: received.size };
+    const next = await ask({ ...rest, payload: new Uint8Array(), block2: asked });
+    if (!next.ok) return next;
+    answer = next.value;
   }
 }
 
-function checkBlock(answer: CoapMessage, first: CoapMessage, number: number, length: number): void {
-  if (answer.code !== first.code)
-    throw new DecodeError(`block ${number} was answered ${answer.code}, the first ${first.code}`);
-  if (answer.block2?.number !== number) {
-    throw new DecodeError(`asked for block ${number}, got ${answer.block2?.number ?? 'no block'}`);
+/** The block an answer carries, when it continues what was received so far. */
+function checkBlock(answer: CoapMessage, first: CoapMessage, asked: Block, length: number): Block {
+  const { block2: block, code, payload } = answer;
+  // There are servers that answer every block but the first with 2.05; the first says what happened.
+  if (code[0] !== first.code[0])
+    throw new DecodeError(`block ${asked.number} was answered ${code}, the first ${first.code}`);
+  // A peer may go on in smaller blocks than asked for; what counts is where the block belongs.
+  if (block === undefined || block.number * block.size !== length || block.size > asked.size) {
+    const got = block === undefined ? 'no block' : `block ${block.number} of ${block.size} bytes`;
+    throw new DecodeError(`asked for block ${asked.number} of ${asked.size} bytes, got ${got}`);
   }
-  if (length > bodyBytesMax) throw new DecodeError(`answer over ${bodyBytesMax} bytes`);
-  if (answer.block2.more && answer.payload.length === 0) throw new DecodeError(`block ${number} is empty`);
+  const isWhole = block.more ? payload.length === block.size : payload.length <= block.size;
+  if (!isWhole) throw new DecodeError(`block ${block.number} of ${block.size} bytes holds ${payload.length}`);
+  if (tagOf(answer) !== tagOf(first)) throw new DecodeError('the answer changed while it was fetched');
+  return block;
+}
+
+function tagOf(message: CoapMessage): string {
+  return Buffer.from(message.options.get(entityTagOption)?.[0] ?? []).toString('hex');
 }

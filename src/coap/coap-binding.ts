@@ -6,6 +6,7 @@ import type { SocketAddress } from '../host/network.ts';
 import type { Binding, DeliveryError, RequestHandler, SendOptions } from '../onem2m/binding.ts';
 import { ResponseStatusCode } from '../onem2m/enums.ts';
 import type { RequestPrimitive, ResponsePrimitive, Serialisation } from '../onem2m/primitives.ts';
+import { BlockService } from './block-service.ts';
 import { requestInBlocks } from './blockwise.ts';
 import type { CoapEndpoint } from './endpoint.ts';
 import {
@@ -13,6 +14,7 @@ import {
   decodeResponseMessage,
   encodeRequestMessage,
   encodeResponseMessage,
+  serialisationOf,
 } from './mapping.ts';
 import type { CoapMessage } from './message.ts';
 
@@ -68,39 +70,49 @@ export class CoapBinding implements Binding {
 /**
  * Receives oneM2M requests (notifications, verification requests) on an endpoint. Any Uri-Path is accepted, because each
  * route to a device writes it differently; every answer, errors included, carries the status and the request identifier,
- * because a CSE that relayed the request may hang without them.
+ * because a CSE that relayed the request may hang without them. Bodies may come and go in blocks.
  */
 export function serveRequests(endpoint: CoapEndpoint, handler: RequestHandler): void {
-  endpoint.onRequest(async (message) => {
-    let requestIdentifier = '';
-    let serialisation: Serialisation = 'json';
-    try {
-      const decoded = decodeRequestMessage(message);
-      requestIdentifier = decoded.request.requestIdentifier;
-      serialisation = decoded.accept ?? decoded.serialisation;
-      return encodeResponseMessage(await handler(decoded.request), serialisation);
-    } catch (error) {
-      return refuse(message, requestIdentifier, serialisation, error);
-    }
-  });
+  const blocks = new BlockService((message) => answerRequest(message, handler));
+  endpoint.onRequest(async (message, from) => {
+    const answer = await blocks.answer(message, from);
+    const isRefusal = answer !== undefined && /^[45]/u.test(answer.code) && !answer.options.has(statusOption);
+    if (!isRefusal) return answer;
+    const refusal = shapeRefusal(answer.code, 'the blocks do not fit together', message);
+    return answer.block1 === undefined ? refusal : { ...refusal, block1: answer.block1 };
+  }, shapeRefusal);
 }
 
-function refuse(
-  message: CoapMessage,
-  requestIdentifier: string,
-  serialisation: Serialisation,
-  error: unknown,
-): CoapMessage {
-  const echoed =
-    requestIdentifier === ''
-      ? Buffer.from(message.options.get(283)?.[0] ?? []).toString()
-      : requestIdentifier;
-  return encodeResponseMessage(
-    {
-      responseStatusCode: ResponseStatusCode.badRequest,
-      requestIdentifier: echoed,
-      primitiveContent: { debugInfo: errorText(error).slice(0, 200) },
-    },
-    serialisation,
-  );
+const statusOption = 307;
+const requestIdentifierOption = 283;
+
+async function answerRequest(message: CoapMessage, handler: RequestHandler): Promise<CoapMessage> {
+  let decoded: ReturnType<typeof decodeRequestMessage>;
+  try {
+    decoded = decodeRequestMessage(message);
+  } catch (error) {
+    return refuse(message, ResponseStatusCode.badRequest, errorText(error).slice(0, 200));
+  }
+  const { request, accept, serialisation } = decoded;
+  try {
+    return encodeResponseMessage(await handler(request), accept ?? serialisation, request.operation);
+  } catch {
+    // What went wrong inside is nobody else's business.
+    return refuse(message, ResponseStatusCode.internalServerError, 'internal error');
+  }
+}
+
+/** A refusal of the message layer as a oneM2M answer, under the code the message layer chose. */
+function shapeRefusal(code: string, reason: string, message: CoapMessage): CoapMessage {
+  const status = code.startsWith('4.')
+    ? ResponseStatusCode.badRequest
+    : ResponseStatusCode.internalServerError;
+  return { ...refuse(message, status, reason), code };
+}
+
+function refuse(message: CoapMessage, responseStatusCode: number, debugInfo: string): CoapMessage {
+  const requestIdentifier = Buffer.from(message.options.get(requestIdentifierOption)?.[0] ?? []).toString();
+  const serialisation = serialisationOf(message.accept) ?? serialisationOf(message.contentFormat) ?? 'json';
+  const response = { responseStatusCode, requestIdentifier, primitiveContent: { debugInfo } };
+  return encodeResponseMessage(response, serialisation);
 }

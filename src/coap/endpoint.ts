@@ -6,9 +6,10 @@
  * `ackTimeoutMs` until the deadline. A refused send ends the exchange at once, because it means that the link is gone.
  * Server: a confirmable request is recorded under (peer, message ID) the moment it arrives, so that a repeat never runs
  * the handler again, however long that takes; a handler slower than `piggybackMs` is acknowledged first and answered in a
- * separate exchange. Pings are answered by a reset, unknown critical options by 4.02.
- * Bounds: open exchanges, remembered requests and running handlers are limited; beyond them the caller gets `busy` and
- * the peer 5.03.
+ * separate exchange. The token is part of that record: a repeat has the same octets, while a peer that restarted may
+ * count its message IDs from the start. Pings are answered by a reset, unknown critical options by 4.02.
+ * Bounds: open exchanges, remembered messages, separate answers under way and running handlers are limited; beyond them
+ * the caller gets `busy`, the peer 5.03, and a separate answer goes out once.
  */
 import { assert } from '../base/assert.ts';
 import { errorText } from '../base/errors.ts';
@@ -58,17 +59,25 @@ export interface EndpointCounters {
 /** Answers a request; `undefined` leaves it unanswered. */
 export type MessageHandler = (message: CoapMessage, from: SocketAddress) => Promise<CoapMessage | undefined>;
 
-interface Exchange {
+/** A request's settings: as `SendOptions`, and the token where several requests must share one. */
+export interface ExchangeOptions extends SendOptions {
+  readonly token?: Uint8Array;
+}
+
+/** Shapes the endpoint's own refusal (`code`, its reason in words) into what the peer of this protocol expects. */
+export type RefusalShaper = (code: string, reason: string, request: CoapMessage) => CoapMessage;
+
+/** A confirmable message that is sent again until it is answered. */
+interface Transmission {
+  cancelRetransmit: CancelTimer;
+}
+
+interface Exchange extends Transmission {
   readonly peer: SocketAddress;
   readonly token: string;
   readonly messageId: number;
   acknowledged: boolean;
-  cancelRetransmit: CancelTimer;
   finish(result: Result<CoapMessage, DeliveryError>): void;
-}
-
-interface Transmission {
-  cancelRetransmit: CancelTimer;
 }
 
 const empty = new Uint8Array();
@@ -91,8 +100,10 @@ export class CoapEndpoint {
   readonly #byToken = new Map<string, Exchange>();
   readonly #byMessageId = new Map<string, Exchange>();
   readonly #separate = new Map<string, Transmission>();
+  readonly #piggybacks = new Set<CancelTimer>();
   readonly #served: ServedRequests;
   #handler: MessageHandler | undefined;
+  #shapeRefusal: RefusalShaper = errorMessage;
   #running = 0;
   #nextMessageId: number;
   #closed = false;
@@ -117,22 +128,31 @@ export class CoapEndpoint {
     return this.#socket.local;
   }
 
-  /** Sets what answers incoming requests; without one they get 4.04. */
-  onRequest(handler: MessageHandler): void {
+  /** Sets what answers incoming requests; without one they get 4.04. Refusals are plain CoAP unless shaped. */
+  onRequest(handler: MessageHandler, shapeRefusal: RefusalShaper = errorMessage): void {
     this.#handler = handler;
+    this.#shapeRefusal = shapeRefusal;
   }
 
-  /** Sends a confirmable request and waits for its response, at most until the deadline. */
+  /** A token nobody can guess, for requests that must share one. */
+  drawToken(): Uint8Array {
+    return this.#entropy.bytes(8);
+  }
+
+  /**
+   * Sends a confirmable request and waits for its response, at most until the deadline. Requests that share a token must
+   * follow one another.
+   */
   request(
     peer: SocketAddress,
     message: CoapMessage,
-    options: SendOptions,
+    options: ExchangeOptions,
   ): Promise<Result<CoapMessage, DeliveryError>> {
     const refused = this.#refusal(options.signal);
     if (refused !== undefined) return Promise.resolve(err(refused));
     return new Promise((resolve) => {
-      const token = this.#entropy.bytes(8);
-      const header: MessageHeader = { type: 'confirmable', messageId: this.#takeMessageId(), token };
+      const token = options.token ?? this.drawToken();
+      const header: MessageHeader = { type: 'confirmable', messageId: this.#takeMessageId(peer), token };
       const exchange = this.#openExchange(peer, header, options, resolve);
       let data: Uint8Array;
       try {
@@ -141,19 +161,12 @@ export class CoapEndpoint {
         exchange.finish(err({ kind: 'malformed', message: errorText(error) }));
         return;
       }
-      const transmit = (attempt: number, timeoutMs: number): void => {
-        if (attempt > 0) this.counters.retransmitted += 1;
-        void this.#send(data, peer).then((sent) => {
-          if (sent.ok) return;
+      this.#transmit(data, peer, exchange, {
+        refused: (reason) => {
           const where = `${peer.address} port ${peer.port}`;
-          exchange.finish(err({ kind: 'unreachable', message: `${where}: ${sent.error.message}` }));
-        });
-        if (attempt === retransmitMax) return;
-        exchange.cancelRetransmit = this.#clock.schedule(millis(timeoutMs), () =>
-          transmit(attempt + 1, timeoutMs * 2),
-        );
-      };
-      transmit(0, this.#settings.ackTimeoutMs * (1 + randomFraction(this.#entropy) / 2));
+          exchange.finish(err({ kind: 'unreachable', message: `${where}: ${reason}` }));
+        },
+      });
     });
   }
 
@@ -166,6 +179,8 @@ export class CoapEndpoint {
     }
     for (const transmission of this.#separate.values()) transmission.cancelRetransmit();
     this.#separate.clear();
+    for (const cancel of this.#piggybacks) cancel();
+    this.#piggybacks.clear();
     await this.#socket.close();
   }
 
@@ -190,7 +205,7 @@ export class CoapEndpoint {
       exchange.finish(err({ kind: 'cancelled', message: 'withdrawn by the caller' }));
     const cancelDeadline = this.#clock.schedule(options.deadlineMs, () => {
       const state = exchange.acknowledged ? 'acknowledged, then silence' : 'no answer';
-      const message = `${peer.address} port ${peer.port}: ${state} within ${options.deadlineMs} ms`;
+      const message = `${peer.address} port ${peer.port}: ${state} within ${Math.round(options.deadlineMs)} ms`;
       exchange.finish(err({ kind: 'deadline', message }));
     });
     const exchange: Exchange = {
@@ -209,16 +224,41 @@ export class CoapEndpoint {
         resolve(result);
       },
     };
-    assert(!this.#byToken.has(token), 'a token of eight random octets repeated');
+    assert(!this.#byToken.has(token), 'two open exchanges share a token');
     this.#byToken.set(token, exchange);
     this.#byMessageId.set(messageKey, exchange);
     options.signal?.addEventListener('abort', onAbort, { once: true });
     return exchange;
   }
 
-  #takeMessageId(): number {
-    this.#nextMessageId = (this.#nextMessageId + 1) & 0xffff;
+  #takeMessageId(peer: SocketAddress): number {
+    let key: string;
+    do {
+      this.#nextMessageId = (this.#nextMessageId + 1) & 0xffff;
+      key = keyOf(peer, this.#nextMessageId);
+    } while (this.#byMessageId.has(key) || this.#separate.has(key));
     return this.#nextMessageId;
+  }
+
+  /** Sends now and again after pauses that double, until cancelled or spent. */
+  #transmit(
+    data: Uint8Array,
+    peer: SocketAddress,
+    transmission: Transmission,
+    ends: { refused?: (reason: string) => void; spent?: () => void },
+  ): void {
+    const transmit = (attempt: number, timeoutMs: number): void => {
+      if (attempt > 0) this.counters.retransmitted += 1;
+      // Armed before the send: a peer in the same process may answer, and thereby cancel, within it.
+      transmission.cancelRetransmit = this.#clock.schedule(millis(timeoutMs), () => {
+        if (attempt < retransmitMax) transmit(attempt + 1, timeoutMs * 2);
+        else ends.spent?.();
+      });
+      void this.#send(data, peer).then((sent) => {
+        if (!sent.ok) ends.refused?.(sent.error.message);
+      });
+    };
+    transmit(0, this.#settings.ackTimeoutMs * (1 + randomFraction(this.#entropy) / 2));
   }
 
   #send(data: Uint8Array, peer: SocketAddress): ReturnType<DatagramSocket['send']> {
@@ -245,6 +285,7 @@ export class CoapEndpoint {
       return;
     }
     if (datagram.message === undefined) this.#receiveEmpty(datagram, from);
+    else if (this.#answerRepeat(datagram, from)) this.counters.duplicates += 1;
     else if (datagram.message.code.startsWith('0.')) this.#receiveRequest(datagram, datagram.message, from);
     else this.#receiveResponse(datagram, datagram.message, from);
   }
@@ -274,6 +315,13 @@ export class CoapEndpoint {
     }
   }
 
+  /** True for a message that came before; it gets the same answer again, if there is one yet (RFC 7252 4.5). */
+  #answerRepeat(datagram: Datagram, from: SocketAddress): boolean {
+    const known = this.#served.get(servedKeyOf(datagram, from));
+    if (known?.answer !== undefined) void this.#send(known.answer, from);
+    return known !== undefined;
+  }
+
   #receiveResponse(datagram: Datagram, message: CoapMessage, from: SocketAddress): void {
     const exchange = this.#byToken.get(Buffer.from(datagram.token).toString('hex'));
     const isMatch =
@@ -285,7 +333,17 @@ export class CoapEndpoint {
       if (datagram.type === 'confirmable') this.#reply('reset', datagram.messageId, from);
       return;
     }
-    if (datagram.type === 'confirmable') this.#reply('acknowledgement', datagram.messageId, from);
+    const unknown = unknownCriticalOption(message);
+    if (unknown !== undefined) {
+      if (datagram.type === 'confirmable') this.#reply('reset', datagram.messageId, from);
+      const reason = `answer ${message.code} with option ${unknown}, which is critical and not understood`;
+      exchange.finish(err({ kind: 'malformed', message: reason }));
+      return;
+    }
+    if (datagram.type === 'confirmable') {
+      this.#served.record(servedKeyOf(datagram, from));
+      this.#acknowledge(datagram, from);
+    }
     exchange.finish(ok(message));
   }
 
@@ -294,101 +352,77 @@ export class CoapEndpoint {
       this.counters.malformed += 1;
       return;
     }
-    const key = keyOf(from, datagram.messageId);
-    const known = this.#served.get(key);
-    if (known !== undefined) {
-      this.counters.duplicates += 1;
-      if (known.answer !== undefined) void this.#send(known.answer, from);
-      return;
-    }
-    const served = this.#served.record(key);
-    if (this.#running >= this.#settings.handlersMax) {
-      this.#answer(datagram, errorMessage('5.03', 'too many requests at once'), from, undefined);
-      return;
-    }
+    this.#served.record(servedKeyOf(datagram, from));
     const unknown = unknownCriticalOption(message);
     if (unknown !== undefined) {
-      if (datagram.type === 'confirmable') {
-        served.answer = this.#answer(
-          datagram,
-          errorMessage('4.02', `option ${unknown} is not understood`),
-          from,
-          undefined,
-        );
-      }
-      return;
+      if (datagram.type !== 'confirmable') return;
+      const refusal = this.#shapeRefusal('4.02', `option ${unknown} is not understood`, message);
+      this.#answer(datagram, refusal, from, true);
+    } else if (this.#running >= this.#settings.handlersMax) {
+      this.#answer(datagram, this.#shapeRefusal('5.03', 'too many requests at once', message), from, true);
+    } else {
+      void this.#serve(datagram, message, from);
     }
-    void this.#serve(datagram, message, from, served);
   }
 
-  async #serve(
-    datagram: Datagram,
-    message: CoapMessage,
-    from: SocketAddress,
-    served: { answer?: Uint8Array },
-  ): Promise<void> {
+  async #serve(datagram: Datagram, message: CoapMessage, from: SocketAddress): Promise<void> {
     this.#running += 1;
     let acknowledged = false;
     const cancelPiggyback = this.#clock.schedule(this.#settings.piggybackMs, () => {
+      this.#piggybacks.delete(cancelPiggyback);
       if (datagram.type !== 'confirmable') return;
       acknowledged = true;
-      const bare = encodeDatagram({ type: 'acknowledgement', messageId: datagram.messageId, token: empty });
-      served.answer = bare;
-      void this.#send(bare, from);
+      this.#acknowledge(datagram, from);
     });
+    this.#piggybacks.add(cancelPiggyback);
     let response: CoapMessage | undefined;
     try {
-      response = this.#handler === undefined ? errorMessage('4.04', '') : await this.#handler(message, from);
+      response =
+        this.#handler === undefined
+          ? this.#shapeRefusal('4.04', 'nothing is served here', message)
+          : await this.#handler(message, from);
     } catch {
-      response = errorMessage('5.00', '');
+      response = this.#shapeRefusal('5.00', 'internal error', message);
     } finally {
       this.#running -= 1;
       cancelPiggyback();
+      this.#piggybacks.delete(cancelPiggyback);
     }
     if (response === undefined || this.#closed) return;
-    const isPiggybacked = datagram.type === 'confirmable' && !acknowledged;
-    const sent = this.#answer(datagram, response, from, isPiggybacked ? undefined : this.#takeMessageId());
-    if (isPiggybacked) served.answer = sent;
+    this.#answer(datagram, response, from, !acknowledged);
   }
 
-  /** Sends a response: in the acknowledgement, or under its own message ID when one is given. */
-  #answer(
-    request: Datagram,
-    response: CoapMessage,
-    to: SocketAddress,
-    messageId: number | undefined,
-  ): Uint8Array {
-    const isSeparate = messageId !== undefined;
-    const type = isSeparate
-      ? request.type
-      : request.type === 'confirmable'
-        ? 'acknowledgement'
-        : 'nonConfirmable';
-    const header: MessageHeader = { type, messageId: messageId ?? request.messageId, token: request.token };
+  /** Sends a response: in the acknowledgement where that is still to be sent, else under its own message ID. */
+  #answer(request: Datagram, response: CoapMessage, to: SocketAddress, canPiggyback: boolean): void {
+    const { token } = request;
+    const isPiggybacked = request.type === 'confirmable' && canPiggyback;
+    const header: MessageHeader = isPiggybacked
+      ? { type: 'acknowledgement', messageId: request.messageId, token }
+      : { type: request.type, messageId: this.#takeMessageId(to), token };
     let data: Uint8Array;
     try {
       data = encodeDatagram(header, response);
     } catch {
       data = encodeDatagram(header, errorMessage('5.00', 'the answer does not fit a datagram'));
     }
-    if (type === 'confirmable') this.#transmitSeparate(data, to, header.messageId);
-    else void this.#send(data, to);
-    return data;
-  }
-
-  #transmitSeparate(data: Uint8Array, to: SocketAddress, messageId: number): void {
-    const key = keyOf(to, messageId);
+    if (isPiggybacked) this.#served.answer(servedKeyOf(request, to), data);
+    // Beyond the bound a separate answer goes out once; the peer's own repetition has to make up for its loss.
+    if (header.type !== 'confirmable' || this.#separate.size >= this.#settings.exchangesMax) {
+      void this.#send(data, to);
+      return;
+    }
+    const key = keyOf(to, header.messageId);
     const transmission: Transmission = { cancelRetransmit: () => undefined };
     this.#separate.set(key, transmission);
-    const transmit = (attempt: number, timeoutMs: number): void => {
-      if (attempt > 0) this.counters.retransmitted += 1;
-      void this.#send(data, to);
-      transmission.cancelRetransmit = this.#clock.schedule(millis(timeoutMs), () => {
-        if (attempt === retransmitMax) this.#separate.delete(key);
-        else transmit(attempt + 1, timeoutMs * 2);
-      });
-    };
-    transmit(0, this.#settings.ackTimeoutMs);
+    this.#transmit(data, to, transmission, { spent: () => this.#separate.delete(key) });
+  }
+
+  /** Acknowledges a message with an empty one, and every repeat of it likewise. */
+  #acknowledge(datagram: Datagram, to: SocketAddress): void {
+    const { messageId } = datagram;
+    const acknowledgement = encodeDatagram({ type: 'acknowledgement', messageId, token: empty });
+    this.#served.answer(servedKeyOf(datagram, to), acknowledgement);
+    void this.#send(acknowledgement, to);
   }
 
   #endSeparate(key: string): void {
@@ -397,7 +431,8 @@ export class CoapEndpoint {
   }
 }
 
-const understood = new Set<number>([1, 3, 5, 7, 11, 15, 17, 23, 27, ...oneM2mOptionNumbers]);
+// If-Match and If-None-Match are left out: a condition that is passed over would be a wrong answer.
+const understood = new Set<number>([3, 7, 11, 15, 17, 23, 27, ...oneM2mOptionNumbers]);
 
 function unknownCriticalOption(message: CoapMessage): number | undefined {
   return [...message.options.keys()].find((number) => number % 2 === 1 && !understood.has(number));
@@ -409,6 +444,10 @@ function errorMessage(code: string, text: string): CoapMessage {
 
 function keyOf(peer: SocketAddress, messageId: number): string {
   return `${peer.address}|${peer.port}|${messageId}`;
+}
+
+function servedKeyOf(datagram: Datagram, peer: SocketAddress): string {
+  return `${keyOf(peer, datagram.messageId)}|${Buffer.from(datagram.token).toString('hex')}`;
 }
 
 function isSamePeer(a: SocketAddress, b: SocketAddress): boolean {

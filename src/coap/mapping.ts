@@ -3,7 +3,7 @@
  * answer means, never the CoAP code; a missing one is a failure.
  */
 import { DecodeError } from '../base/errors.ts';
-import { Operation } from '../onem2m/enums.ts';
+import { Operation, ResponseStatusCode } from '../onem2m/enums.ts';
 import type {
   FilterCriteria,
   RequestPrimitive,
@@ -16,6 +16,7 @@ import type { CoapMessage } from './message.ts';
 
 const Option = {
   originatingTimestamp: 259,
+  responseTypeUris: 263,
   resourceType: 267,
   releaseVersionIndicator: 271,
   from: 279,
@@ -53,6 +54,7 @@ export function encodeRequestMessage(request: RequestPrimitive, serialisation: S
   text(Option.resultExpirationTimestamp, request.resultExpirationTimestamp);
   text(Option.operationExecutionTime, request.operationExecutionTime);
   text(Option.groupRequestIdentifier, request.groupRequestIdentifier);
+  text(Option.responseTypeUris, request.notificationUris?.join('&'));
   if (request.eventCategory !== undefined)
     options.set(Option.eventCategory, [encodeUint(request.eventCategory)]);
   if (request.operation === Operation.create && request.resourceType !== undefined) {
@@ -85,6 +87,9 @@ export function decodeRequestMessage(message: CoapMessage): {
   if (requestIdentifier === undefined) throw new DecodeError('oneM2M request without X-M2M-RI (option 283)');
   const type = message.options.get(Option.resourceType)?.[0];
   const resourceType = type === undefined ? undefined : decodeUint(type);
+  // Passed over, a broken type would turn a creation into a notification.
+  if (type !== undefined && resourceType === undefined)
+    throw new DecodeError(`option TY has ${type.length} bytes; 4 at most`);
   const category = message.options.get(Option.eventCategory)?.[0];
   const fields = {
     from: text(Option.from),
@@ -94,6 +99,7 @@ export function decodeRequestMessage(message: CoapMessage): {
     resultExpirationTimestamp: text(Option.resultExpirationTimestamp),
     operationExecutionTime: text(Option.operationExecutionTime),
     groupRequestIdentifier: text(Option.groupRequestIdentifier),
+    notificationUris: text(Option.responseTypeUris)?.split('&'),
     eventCategory: category === undefined ? undefined : decodeUint(category),
     resourceType,
     ...decodeQuery(message.query),
@@ -110,10 +116,14 @@ export function decodeRequestMessage(message: CoapMessage): {
   return { request, serialisation, ...(accept === undefined ? {} : { accept }) };
 }
 
-/** A response primitive as a CoAP response. */
+/**
+ * A response primitive as a CoAP response. To a NOTIFY the success is 2.04 with an empty payload, to any other operation
+ * it is what table 6.2.4-1 of TS-0008 says.
+ */
 export function encodeResponseMessage(
   response: ResponsePrimitive,
   serialisation: Serialisation,
+  operation?: Operation,
 ): CoapMessage {
   const options = new Map<number, Uint8Array[]>([
     [Option.responseStatusCode, [encodeUint(response.responseStatusCode)]],
@@ -122,9 +132,10 @@ export function encodeResponseMessage(
   if (response.originatingTimestamp !== undefined) {
     options.set(Option.originatingTimestamp, [Buffer.from(response.originatingTimestamp)]);
   }
-  const content = response.primitiveContent;
+  const isNotified = operation === Operation.notify && response.responseStatusCode === ResponseStatusCode.ok;
+  const content = isNotified ? undefined : response.primitiveContent;
   return {
-    code: coapCodeOf(response.responseStatusCode),
+    code: isNotified ? '2.04' : coapCodeOf(response.responseStatusCode),
     path: [],
     query: [],
     options,
@@ -168,15 +179,17 @@ const codeTable = new Map<number, string>(
       ['2.02', [2002]],
       ['2.04', [2004]],
       ['2.05', [2000]],
-      ['4.00', [4000, 4102, 4104, 4110, 4123, 4124, 5106, 6010]],
-      ['4.03', [4101, 4103, 4105, 4106, 4107, 4108, 4109, 4117, 4126, 4127, 5105, 5203, 5205]],
-      ['4.04', [4004, 4118, 4119, 5103, 5107, 6003, 6005]],
+      ['4.00', [4000, 4102, 4104, 4110, 4123, 4124, 5106, 5219, 5220, 6010, 6022, 6023, 6024, 6028, 6029]],
+      ['4.02', [4120, 4122]],
+      ['4.03', [4101, 4103, 4105, 4106, 4107, 4108, 4109, 4111, 4112, 4113, 4114, 4115, 4116, 4117]],
+      ['4.03', [4126, 4127, 5105, 5203, 5205, 5208, 5214, 5215, 5218, 5222]],
+      ['4.04', [4004, 4118, 4119, 4121, 5103, 5107, 6003, 6005]],
       ['4.05', [4005]],
       ['4.06', [5207]],
       ['4.15', [4015]],
-      ['5.00', [5000, 5204]],
-      ['5.01', [4001, 5001, 5206]],
-      ['5.04', [4008]],
+      ['5.00', [5000, 5204, 5209, 5210, 5211, 5212, 5216, 5217, 5221, 6020, 6021, 6025, 6026]],
+      ['5.01', [4001, 4125, 5001, 5206]],
+      ['5.04', [4008, 6030, 6031]],
     ] as const
   ).flatMap(([code, statuses]) => statuses.map((status): [number, string] => [status, code])),
 );
@@ -230,13 +243,17 @@ const filterNames = [
   ['applyRelativePath', 'arp'],
 ] as const satisfies readonly (readonly [keyof FilterCriteria, string])[];
 
+const queriesMax = 64;
+
 const textFilters = new Set(['labels', 'contentFilterType']);
 
 function decodeQuery(query: readonly string[]): Partial<RequestPrimitive> {
   const result: Partial<RequestPrimitive> = {};
   const filter: Record<string, unknown> = {};
   const attributes: Record<string, string[]> = {};
-  for (const part of query.slice(0, 64)) {
+  // A filter that is passed over would make a discovery return everything.
+  if (query.length > queriesMax) throw new DecodeError(`${query.length} queries; ${queriesMax} at most`);
+  for (const part of query) {
     const split = part.indexOf('=');
     const name = split < 0 ? part : part.slice(0, split);
     const values = (split < 0 ? '' : part.slice(split + 1)).split('+').map(unescapeValue);
@@ -246,14 +263,17 @@ function decodeQuery(query: readonly string[]): Partial<RequestPrimitive> {
     else if (name === 'rt')
       result.responseType = numberOf(name, values) as NonNullable<RequestPrimitive['responseType']>;
     else if (name === 'drt') result.discoveryResultType = numberOf(name, values) as 1 | 2;
-    else if (name === 'atrl') result.attributeList = values;
+    else if (name === 'atrl') result.attributeList = [...(result.attributeList ?? []), ...values];
     else if (known === undefined && name === '__proto__') continue;
     else if (known === undefined)
       attributes[name] = [...(Object.hasOwn(attributes, name) ? (attributes[name] ?? []) : []), ...values];
     else if (textFilters.has(known[0]))
       filter[known[0]] = [...((filter[known[0]] as string[] | undefined) ?? []), ...values];
     else if (known[0] === 'resourceType')
-      filter.resourceType = values.map((value) => numberOf(name, [value]));
+      filter.resourceType = [
+        ...((filter.resourceType as number[] | undefined) ?? []),
+        ...values.map((value) => numberOf(name, [value])),
+      ];
     else if (['filterUsage', 'level', 'offset', 'limit'].includes(known[0]))
       filter[known[0]] = numberOf(name, values);
     else filter[known[0]] = values[0];
@@ -264,11 +284,11 @@ function decodeQuery(query: readonly string[]): Partial<RequestPrimitive> {
 }
 
 function numberOf(name: string, values: readonly string[]): number {
-  const value = Number(values[0]);
-  if (values.length !== 1 || values[0] === '' || !Number.isInteger(value)) {
+  const [text = ''] = values;
+  if (values.length !== 1 || !/^\d{1,9}$/u.test(text)) {
     throw new DecodeError(`query ${name}=${values.join('+').slice(0, 40)}: a whole number is expected`);
   }
-  return value;
+  return Number(text);
 }
 
 // A bare `=` inside a value makes at least one CSE drop the whole filter, so it travels escaped.
@@ -277,8 +297,8 @@ function escapeValue(value: string | number): string {
 }
 
 function unescapeValue(value: string): string {
-  return value.replace(/%([0-9A-Fa-f]{2})/gu, (_, digits: string) =>
-    String.fromCharCode(parseInt(digits, 16)),
+  return value.replace(/(?:%[0-9A-Fa-f]{2})+/gu, (escaped) =>
+    Buffer.from(escaped.replaceAll('%', ''), 'hex').toString(),
   );
 }
 
@@ -299,18 +319,30 @@ function operationOf(code: string, resourceType: number | undefined): RequestPri
 
 function bodyOf(message: CoapMessage): RequestPrimitive['primitiveContent'] {
   if (message.payload.length === 0) return undefined;
+  const { contentFormat } = message;
   const serialisation =
-    serialisationOf(message.contentFormat) ?? (message.payload[0] === 0x7b ? 'json' : 'cbor');
+    contentFormat === undefined
+      ? message.payload[0] === 0x7b
+        ? 'json'
+        : 'cbor'
+      : serialisationOf(contentFormat);
+  if (serialisation === undefined)
+    throw new DecodeError(`body in Content-Format ${contentFormat}; 50 (JSON) and 60 (CBOR) are understood`);
   return decodeContent(decodeBody(message.payload, serialisation));
 }
 
-/** The serialisation behind a Content-Format number, oneM2M's own registrations included; undefined when unknown. */
+/**
+ * The serialisation behind a Content-Format number, oneM2M's own registrations included (TS-0008 table 6.2.2.2-1);
+ * undefined for XML and for what is no oneM2M format.
+ */
 export function serialisationOf(contentFormat: number | undefined): Serialisation | undefined {
-  if (contentFormat === undefined) return undefined;
-  if (contentFormat === 60 || (contentFormat >= 10_009 && contentFormat <= 10_014)) return 'cbor';
-  if (contentFormat === 50 || (contentFormat >= 10_001 && contentFormat <= 10_008)) return 'json';
-  return undefined;
+  return contentFormat === undefined ? undefined : serialisations.get(contentFormat);
 }
+
+const serialisations = new Map<number, Serialisation>([
+  ...[50, 10_001, 10_003, 10_007, 10_009].map((number) => [number, 'json'] as const),
+  ...[60, 10_010, 10_011, 10_012, 10_013].map((number) => [number, 'cbor'] as const),
+]);
 
 function optionText(message: CoapMessage, number: number): string | undefined {
   const value = message.options.get(number)?.[0];

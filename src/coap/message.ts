@@ -7,6 +7,9 @@ import type { Option } from 'coap-packet';
 import { DecodeError, EncodeError, errorText } from '../base/errors.ts';
 import { hexExcerpt } from '../base/text.ts';
 
+/** Options one message may have: far more than any oneM2M primitive needs. */
+export const optionsMax = 256;
+
 /** Octets a datagram may have: what one UDP datagram carries over IPv4. */
 export const datagramBytesMax = 65_507;
 
@@ -97,9 +100,13 @@ export function encodeDatagram(header: MessageHeader, message?: CoapMessage): Ui
   }
 }
 
-/** Takes a datagram apart; throws `DecodeError` for octets that are no CoAP message. */
+/**
+ * Takes a datagram apart; throws `DecodeError` for octets that are no CoAP message, for more than 256 options and for a
+ * reserved code class.
+ */
 export function decodeDatagram(data: Uint8Array): Datagram {
   try {
+    checkFraming(data);
     const packet = parse(Buffer.from(data));
     const header: MessageHeader = {
       type: packet.ack
@@ -112,8 +119,9 @@ export function decodeDatagram(data: Uint8Array): Datagram {
       messageId: packet.messageId,
       token: packet.token,
     };
-    if (packet.token.length > 8) throw new DecodeError(`token of ${packet.token.length} bytes; 8 at most`);
     if (packet.code === '0.00') return header;
+    if (header.type === 'reset') throw new DecodeError('a reset that is not empty');
+    if (!/^[0245]/u.test(packet.code)) throw new DecodeError(`code ${packet.code} is of a reserved class`);
     return { ...header, message: decodeMessage(packet.code, packet.options, packet.payload) };
   } catch (cause) {
     if (cause instanceof DecodeError) throw cause;
@@ -168,9 +176,44 @@ function decodeMessage(
     else if (number === 17) fields.accept = uintOf(value, 'Accept');
     else if (number === 23) fields.block2 = decodeBlock(value);
     else if (number === 27) fields.block1 = decodeBlock(value);
-    else options.set(number, [...(options.get(number) ?? []), value]);
+    else {
+      const values = options.get(number);
+      if (values === undefined) options.set(number, [value]);
+      else values.push(value);
+    }
   }
   return { code, path, query, ...fields, options, payload };
+}
+
+/**
+ * Checks what the codec takes as it comes: lengths that reach past the end, a payload marker without payload, a token
+ * over eight octets (RFC 7252 3), and options without number.
+ */
+function checkFraming(data: Uint8Array): void {
+  const refuse = (reason: string): never => {
+    throw new DecodeError(`datagram is no CoAP message: ${reason} (${hexExcerpt(data)})`);
+  };
+  const tokenBytes = (data[0] ?? 0) & 15;
+  if (data.length < 4) refuse('shorter than its header');
+  if (tokenBytes > 8) refuse('a token length over 8');
+  let offset = 4 + tokenBytes;
+  let count = 0;
+  while (offset < data.length && data[offset] !== 0xff) {
+    if (++count > optionsMax) refuse(`more than ${optionsMax} options`);
+    const head = data[offset++] ?? 0;
+    for (const part of [head >> 4, head & 15]) if (part === 15) refuse('a reserved option header');
+    offset += extensionBytes(head >> 4);
+    const length = head & 15;
+    const extra = extensionBytes(length);
+    const [first = 0, second = 0] = data.subarray(offset, offset + extra);
+    offset += extra + (extra === 0 ? length : extra === 1 ? first + 13 : first * 256 + second + 269);
+  }
+  if (offset > data.length) refuse('truncated');
+  if (offset === data.length - 1) refuse('a payload marker without payload');
+}
+
+function extensionBytes(nibble: number): number {
+  return nibble === 13 ? 1 : nibble === 14 ? 2 : 0;
 }
 
 function uintOf(octets: Uint8Array, name: string): number {

@@ -6,14 +6,13 @@
  * that was durable but not executed when the process died is executed by the next run. What an execution came to is a
  * reading like any other and takes the way up.
  */
-import { DecodeError, errorText } from '../base/errors.ts';
+import { DecodeError, LimitError, errorText } from '../base/errors.ts';
 import { err, ok } from '../base/result.ts';
 import type { Result } from '../base/result.ts';
 import { printable } from '../base/text.ts';
 import type { CallOptions, CseClient, CseFailure } from '../onem2m/cse-client.ts';
 import { Operation, ResourceType, ResponseStatusCode } from '../onem2m/enums.ts';
 import type { RequestPrimitive, ResponsePrimitive } from '../onem2m/primitives.ts';
-import type { ContentInstance, Notification } from '../onem2m/resources.ts';
 
 /** One command as it was found in the command container. */
 export interface Command {
@@ -30,6 +29,7 @@ export type CommandMark =
 /** Durable memory of commands. */
 export interface CommandMemory {
   entries(): readonly CommandMark[];
+  /** Rejects with `LimitError` when there is no room before the next `compact`. */
   append(mark: CommandMark): Promise<void>;
   /** Keeps only what `keep` wants, in one step. */
   compact(keep: (mark: CommandMark) => boolean): Promise<void>;
@@ -43,8 +43,8 @@ export interface DownlinkFigures {
   readonly rejected: number;
 }
 
-/** Commands remembered at least; older ones are forgotten when twice as many have come. */
-const rememberedMin = 2048;
+/** Executed commands remembered at most after a compaction; there is one when twice as many are known, or the room ends. */
+const rememberedMax = 2048;
 const idLengthMax = 256;
 const catchUpMax = 256;
 
@@ -56,6 +56,7 @@ export class Downlink {
   readonly #known = new Map<string, 'received' | 'executed'>();
   readonly #appending = new Map<string, Promise<void>>();
   readonly #echoes = new Map<string, () => void>();
+  readonly #failed = new Map<string, Command>();
   #queue: Promise<void> = Promise.resolve();
   #figures = { received: 0, executed: 0, duplicates: 0, rejected: 0 };
 
@@ -97,8 +98,9 @@ export class Downlink {
       return answer(ResponseStatusCode.operationNotAllowed, 'this AE takes notifications only');
     }
     try {
-      for (const notification of notificationsIn(request)) await this.#receive(notification);
-      return answer(ResponseStatusCode.ok);
+      const wrong = await this.#receiveAll(notificationsIn(request));
+      if (wrong === undefined) return answer(ResponseStatusCode.ok);
+      return answer(ResponseStatusCode.badRequest, wrong.message);
     } catch (error) {
       this.#figures.rejected += 1;
       if (error instanceof DecodeError) return answer(ResponseStatusCode.badRequest, error.message);
@@ -127,6 +129,12 @@ export class Downlink {
     });
   }
 
+  /** Executes once more the commands that could not be executed; for a caller to do from time to time. */
+  retryFailed(): void {
+    for (const command of this.#failed.values()) this.#enqueue(command);
+    this.#failed.clear();
+  }
+
   /**
    * Fetches the commands in a command container and executes those not yet known: the ones that a CSE could not deliver
    * before the gateway left it. Returns how many were new.
@@ -144,30 +152,53 @@ export class Downlink {
     for (const read of reads) {
       if (!read.ok) return err(read.error);
       const instance = read.value.primitiveContent?.contentInstance;
-      if (instance !== undefined) await this.#take(instance);
+      try {
+        await this.#take(instance);
+      } catch (error) {
+        // One instance that is no command does not keep the others from being executed.
+        if (!(error instanceof DecodeError)) throw error;
+        this.#figures.rejected += 1;
+      }
     }
     return ok(this.#figures.received - before);
   }
 
-  async #receive(notification: Notification): Promise<void> {
-    if (notification.verificationRequest === true || notification.subscriptionDeletion === true) return;
-    const representation = notification.notificationEvent?.representation;
-    const instance = typeof representation === 'object' ? representation.contentInstance : undefined;
-    if (typeof instance !== 'object') throw new DecodeError('the notification carries no contentInstance');
-    await this.#take(instance);
+  /** Takes what can be taken; the first notification that is none comes back as the error. */
+  async #receiveAll(notifications: readonly unknown[]): Promise<DecodeError | undefined> {
+    let wrong: DecodeError | undefined;
+    for (const notification of notifications) {
+      try {
+        await this.#receive(notification);
+      } catch (error) {
+        if (!(error instanceof DecodeError)) throw error;
+        this.#figures.rejected += 1;
+        wrong ??= error;
+      }
+    }
+    return wrong;
   }
 
-  async #take(instance: ContentInstance): Promise<void> {
-    const { content, resourceId, resourceName } = instance;
-    const echo = fieldOf(content, 'echo');
-    if (echo !== undefined || isEcho(String(resourceName))) {
-      if (echo !== undefined) this.#echoes.get(echo)?.();
+  async #receive(notification: unknown): Promise<void> {
+    const fields = fieldsOf(notification);
+    if (fields?.verificationRequest === true || fields?.subscriptionDeletion === true) return;
+    const representation = fieldsOf(fieldsOf(fields?.notificationEvent)?.representation);
+    await this.#take(representation?.contentInstance);
+  }
+
+  async #take(instance: unknown): Promise<void> {
+    const fields = fieldsOf(instance);
+    if (fields === undefined) throw new DecodeError('there is no contentInstance');
+    const { content, resourceId, resourceName } = fields;
+    const echo = textOf(fieldsOf(content)?.echo);
+    const arrive = echo === undefined ? undefined : this.#echoes.get(echo);
+    if (arrive !== undefined || isEcho(textOf(resourceName) ?? '')) {
+      arrive?.();
       return;
     }
-    const id = fieldOf(content, 'id') ?? resourceId;
-    if (typeof id !== 'string' || id === '' || id.length > idLengthMax) {
+    const id = textOf(fieldsOf(content)?.id) ?? textOf(resourceId);
+    if (id === undefined || id === '' || id.length > idLengthMax) {
       throw new DecodeError(
-        `a command needs an id of 1 to ${idLengthMax} characters, not ${printable(String(id), 40)}`,
+        `a command needs an id of 1 to ${idLengthMax} characters, not ${printable(id ?? 'none', 40)}`,
       );
     }
     if (this.#known.has(id)) {
@@ -180,14 +211,14 @@ export class Downlink {
       this.#figures.duplicates += 1;
       return underWay;
     }
-    const append = this.#memory.append({ kind: 'received', id, content });
+    const append = this.#append({ kind: 'received', id, content: storable(content, id) });
     this.#appending.set(id, append);
     try {
       await append;
+      this.#known.set(id, 'received');
     } finally {
       this.#appending.delete(id);
     }
-    this.#known.set(id, 'received');
     this.#figures.received += 1;
     this.#enqueue({ id, content });
   }
@@ -196,21 +227,48 @@ export class Downlink {
     this.#queue = this.#queue.then(async () => {
       try {
         await this.#execute(command);
-        await this.#memory.append({ kind: 'executed', id: command.id });
+        await this.#append({ kind: 'executed', id: command.id });
         this.#known.set(command.id, 'executed');
         this.#figures.executed += 1;
-        await this.#forgetOldest();
+        if (this.#known.size >= 2 * rememberedMax) await this.#forget(rememberedMax);
       } catch (error) {
+        this.#failed.set(command.id, command);
         this.#onAlarm(`command ${printable(command.id, 40)} failed: ${errorText(error)}`);
       }
     });
   }
 
-  async #forgetOldest(): Promise<void> {
-    if (this.#known.size < 2 * rememberedMin) return;
-    const executed = [...this.#known].filter(([, kind]) => kind === 'executed');
-    for (const [id] of executed.slice(0, this.#known.size - rememberedMin)) this.#known.delete(id);
-    await this.#memory.compact((mark) => this.#known.get(mark.id) === mark.kind);
+  async #append(mark: CommandMark): Promise<void> {
+    try {
+      await this.#memory.append(mark);
+    } catch (error) {
+      if (!(error instanceof LimitError)) throw error;
+      // What an executed command said is not needed any more; when that was not it, half of their names make room.
+      await this.#forget(rememberedMax);
+      await this.#memory.append(mark).catch(async (again: unknown) => {
+        if (!(again instanceof LimitError)) throw again;
+        await this.#forget(Math.floor(this.#executed().length / 2));
+        await this.#memory.append(mark);
+      });
+    }
+  }
+
+  #executed(): string[] {
+    return [...this.#known].filter(([, kind]) => kind === 'executed').map(([id]) => id);
+  }
+
+  /** Forgets the oldest executed commands but `kept`, and what all executed ones said. */
+  async #forget(kept: number): Promise<void> {
+    const executed = this.#executed();
+    for (const id of executed.slice(0, Math.max(0, executed.length - kept))) this.#known.delete(id);
+    await this.#memory.compact((mark) =>
+      mark.kind === 'executed' ? this.#known.has(mark.id) : this.#isWaiting(mark.id),
+    );
+  }
+
+  /** A command whose execution is not durable yet is kept, whether its reception was just made durable or long ago. */
+  #isWaiting(id: string): boolean {
+    return this.#known.get(id) !== 'executed' && (this.#known.has(id) || this.#appending.has(id));
   }
 }
 
@@ -223,17 +281,27 @@ function isEcho(address: string): boolean {
   return /(?:^|\/)echo-[^/]*$/u.test(address);
 }
 
-function notificationsIn(request: RequestPrimitive): Notification[] {
-  const content = request.primitiveContent;
-  const { notification, aggregatedNotification } = content ?? {};
-  if (typeof notification === 'object') return [notification];
-  const list = aggregatedNotification?.notification;
+function notificationsIn(request: RequestPrimitive): readonly unknown[] {
+  const { notification, aggregatedNotification } = request.primitiveContent ?? {};
+  if (fieldsOf(notification) !== undefined) return [notification];
+  const list = fieldsOf(aggregatedNotification)?.notification;
   if (Array.isArray(list)) return list;
   throw new DecodeError('the request carries no notification (m2m:sgn)');
 }
 
-function fieldOf(content: unknown, name: 'id' | 'echo'): string | undefined {
-  if (typeof content !== 'object' || content === null) return undefined;
-  const value = (content as Record<string, unknown>)[name];
+/** The content of a command as the memory can hold it. */
+function storable(content: unknown, id: string): unknown {
+  try {
+    return JSON.parse(JSON.stringify(content ?? null)) as unknown;
+  } catch (error) {
+    throw new DecodeError(`command ${printable(id, 40)} cannot be stored: ${errorText(error)}`);
+  }
+}
+
+function fieldsOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+}
+
+function textOf(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }

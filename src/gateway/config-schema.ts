@@ -297,7 +297,7 @@ const decision = v.strictObject({
   discoveryPeriodMs: duration(
     1000,
     3_600_000,
-    10_000,
+    60_000,
     'Time between two searches for MN-CSEs at the IN-CSE.',
   ),
 });

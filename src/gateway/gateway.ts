@@ -219,6 +219,6 @@ export class Gateway {
   #tellDevice(device: string, { state, reason }: DeviceReport): void {
     if (state === 'ready') this.#telling.alarms.clear(device);
     if (state === 'silent' || state === 'lost') this.#telling.alarms.raise(device, `${device}: ${reason}`);
-    this.#telling.log('info', `${device} is ${state}: ${reason}`);
+    else this.#telling.log('info', `${device} is ${state}: ${reason}`);
   }
 }

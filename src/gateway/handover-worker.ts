@@ -1,5 +1,4 @@
-import { errorText } from '../base/errors.ts';
-import { epoch as toEpoch } from '../base/units.ts';
+import { epoch as toEpoch, millis } from '../base/units.ts';
 import type { Clock } from '../host/clock.ts';
 import { randomHex } from '../host/entropy.ts';
 import type { Entropy } from '../host/entropy.ts';
@@ -11,8 +10,10 @@ import type { CseReference, Transaction } from '../handover/transition.ts';
 import type { Downlink } from '../downlink/downlink.ts';
 import { echoName } from '../downlink/downlink.ts';
 import type { CallOptions, CseClient } from '../onem2m/cse-client.ts';
-import { ResourceType, ResultContent } from '../onem2m/enums.ts';
+import { isRejectedWith } from '../onem2m/cse-client.ts';
+import { ResourceType, ResponseStatusCode, ResultContent } from '../onem2m/enums.ts';
 import type { Destination } from '../uplink/destination.ts';
+import type { Moved } from '../uplink/stream-lane.ts';
 import type { Uplink } from '../uplink/uplink.ts';
 import type { Millis } from '../base/units.ts';
 import type { OwedWork } from './owed-work.ts';
@@ -38,7 +39,7 @@ export interface HandoverWorkerOptions {
 
 /** The phases of a handover as requests to CSEs and orders to uplink and downlink. */
 export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWorker {
-  const { context, record, uplink, downlink, owed, clientFor, link, graceMs } = options;
+  const { context, record, uplink, owed, clientFor, link, graceMs } = options;
   return {
     prepare: (transaction, work) =>
       context.ensure(
@@ -50,54 +51,35 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
 
     verify: (transaction, work) => verify(options, transaction, work),
 
-    claim: (transaction, work) =>
-      record.claim(
-        {
-          epoch: transaction.epoch,
-          nonce: transaction.nonce,
-          cse: transaction.target,
-          link: link.name,
-          aes: options.aes,
-          previousEpoch: transaction.source?.epoch ?? toEpoch(0),
-          unixMs: options.clock.unixMs(),
-        },
-        callOptions(work),
-      ),
+    claim: async (transaction, work) => {
+      // In the order of their epochs, so that the newest entry of the record tells the highest.
+      await owed.settleLedgers(work.signal);
+      const claimed = {
+        epoch: transaction.epoch,
+        nonce: transaction.nonce,
+        cse: transaction.target,
+        link: link.name,
+        aes: options.aes,
+        previousEpoch: transaction.source?.epoch ?? toEpoch(0),
+        unixMs: options.clock.unixMs(),
+      };
+      return record.claim(claimed, callOptions(work));
+    },
 
     switch: async (transaction, work) => {
       const destination = options.destinationFor(transaction.target, transaction.epoch);
-      const firstSeqs = await uplink.switchTo(destination, {
+      const moves = await uplink.switchTo(destination, {
         deadlineMs: work.deadlineMs,
         sourceLost: transaction.trigger === 'servingLost',
       });
       // Once the switch is journaled as done, a restart no longer asks the source what it holds.
-      await options.syncLog();
-      return { kind: 'succeeded', firstSeqs: Object.fromEntries(firstSeqs) };
-    },
-
-    catchUp: async (transaction, work) => {
-      await owed.add({ kind: 'ledger', epoch: transaction.epoch, firstSeqs: transaction.firstSeqs ?? {} });
-      const labelled = context.label(
-        clientFor(transaction.target),
-        transaction.target,
-        { epoch: transaction.epoch, state: 'serving' },
-        callOptions(work),
-      );
-      const [, label, commands] = await Promise.all([
-        owed.settleLedgers(work.signal),
-        labelled,
-        catchUpSource(),
-      ]);
-      return label.kind === 'succeeded' ? commands : label;
-
-      async function catchUpSource(): Promise<WorkOutcome> {
-        const { source } = transaction;
-        if (source === undefined) return { kind: 'succeeded' };
-        const container = `${context.aeAddress(source.cse)}/${commandContainer}`;
-        const caught = await downlink.catchUp(clientFor(source.cse), container, callOptions(work));
-        return caught.ok ? { kind: 'succeeded' } : { kind: 'failed', reason: caught.error.message };
+      if (!(await options.syncLog())) {
+        return { kind: 'failed', reason: 'the disk refuses to keep what is delivered' };
       }
+      return { kind: 'succeeded', ...outcomeOf(moves) };
     },
+
+    catchUp: (transaction, work) => catchUp(options, transaction, work),
 
     release: async (transaction, work) => {
       const { source } = transaction;
@@ -113,6 +95,37 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
   };
 }
 
+/** Writes down where each stream begins, says at the target that it serves, fetches what the source could not deliver. */
+async function catchUp(
+  options: HandoverWorkerOptions,
+  transaction: Transaction,
+  work: WorkContext,
+): Promise<WorkOutcome> {
+  const { context, owed, clientFor } = options;
+  const { epoch, target, firstSeqs = {} } = transaction;
+  await owed.add({ kind: 'ledger', epoch, firstSeqs });
+  const [, label, commands] = await Promise.all([
+    owed.settleLedgers(work.signal),
+    context.label(clientFor(target), target, { epoch, state: 'serving' }, callOptions(work)),
+    catchUpSource(options, transaction, work),
+  ]);
+  return label.kind === 'succeeded' ? commands : label;
+}
+
+async function catchUpSource(
+  { context, downlink, owed, clientFor }: HandoverWorkerOptions,
+  { source }: Transaction,
+  work: WorkContext,
+): Promise<WorkOutcome> {
+  if (source === undefined) return { kind: 'succeeded' };
+  const container = `${context.aeAddress(source.cse)}/${commandContainer}`;
+  const caught = await downlink.catchUp(clientFor(source.cse), container, callOptions(work));
+  if (caught.ok || isRejectedWith(caught.error, ResponseStatusCode.notFound)) return { kind: 'succeeded' };
+  // Its last commands are fetched when it answers again.
+  await owed.add({ kind: 'orphan', cse: source.cse, epoch: source.epoch });
+  return { kind: 'failed', reason: caught.error.message };
+}
+
 /** Proves both ways at the target by one instance: its creation the way up, its notification the way down. */
 async function verify(
   options: HandoverWorkerOptions,
@@ -121,25 +134,45 @@ async function verify(
 ): Promise<WorkOutcome> {
   const nonce = randomHex(options.entropy, 6);
   const { target } = transaction;
-  const echo = options.downlink.awaitEcho(nonce, work.signal);
-  const written = options
-    .clientFor(target)
-    .create(
-      `${options.context.aeAddress(target)}/${commandContainer}`,
-      ResourceType.contentInstance,
-      { contentInstance: { resourceName: echoName(nonce), content: { echo: nonce } } },
-      { ...callOptions(work), resultContent: ResultContent.nothing },
-    );
-  const [creation, arrival] = await Promise.allSettled([written, echo]);
-  if (creation.status === 'rejected') return { kind: 'failed', reason: errorText(creation.reason) };
-  if (!creation.value.ok) return { kind: 'failed', reason: creation.value.error.message };
-  if (arrival.status === 'rejected') {
+  const giveUp = new AbortController();
+  // Before the deadline of the phase, so that the outcome says what was missing.
+  const cancel = options.clock.schedule(millis(0.9 * work.deadlineMs), () => giveUp.abort());
+  const echo = options.downlink.awaitEcho(nonce, AbortSignal.any([work.signal, giveUp.signal])).then(
+    () => true,
+    () => false,
+  );
+  try {
+    const written = await options
+      .clientFor(target)
+      .create(
+        `${options.context.aeAddress(target)}/${commandContainer}`,
+        ResourceType.contentInstance,
+        { contentInstance: { resourceName: echoName(nonce), content: { echo: nonce } } },
+        { ...callOptions(work), resultContent: ResultContent.nothing },
+      );
+    if (!written.ok) return { kind: 'failed', reason: written.error.message };
+    if (await echo) return { kind: 'succeeded' };
     return {
       kind: 'failed',
       reason: `${target.cseId} stores our data but its notifications do not reach ${options.link.pointOfAccess}`,
     };
+  } finally {
+    cancel();
+    giveUp.abort();
   }
-  return { kind: 'succeeded' };
+}
+
+function outcomeOf(moves: ReadonlyMap<string, Moved>): {
+  firstSeqs: Record<string, number>;
+  inDoubt: Record<string, number>;
+} {
+  const firstSeqs: Record<string, number> = {};
+  const inDoubt: Record<string, number> = {};
+  for (const [stream, { firstSeq, inDoubtThrough }] of moves) {
+    firstSeqs[stream] = firstSeq;
+    if (inDoubtThrough !== undefined) inDoubt[stream] = inDoubtThrough;
+  }
+  return { firstSeqs, inDoubt };
 }
 
 function callOptions(work: WorkContext): CallOptions {

@@ -69,7 +69,7 @@ export class Intake {
       name,
       state: report.state,
       ...(report.state === 'ready' ? {} : { reason: report.reason }),
-      rejected: source.counters.refused as Record<string, number>,
+      rejected: source.counters.refused,
     }));
   }
 }

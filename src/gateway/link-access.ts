@@ -1,6 +1,6 @@
 import { err } from '../base/result.ts';
 import type { Result } from '../base/result.ts';
-import { errorText } from '../base/errors.ts';
+import { IoError, errnoCode, errorText } from '../base/errors.ts';
 import type { Millis } from '../base/units.ts';
 import { CoapBinding, serveRequests } from '../coap/coap-binding.ts';
 import { CoapEndpoint } from '../coap/endpoint.ts';
@@ -27,7 +27,7 @@ export class LinkAccess {
     this.pointOfAccess = link.advertise ?? formatPointOfAccess('coap', address, port);
   }
 
-  /** Opens the sockets on the address of the link; throws `IoError` when the address is not there. */
+  /** Opens the sockets on the address of the link; throws `IoError` with the way out when the address is not there. */
   static async open(
     host: Host,
     link: LinkConfig,
@@ -35,7 +35,10 @@ export class LinkAccess {
     handler: RequestHandler,
   ): Promise<LinkAccess> {
     const { localAddress, port } = link;
-    const socket = await host.network.openDatagram({ localAddress, ...(port === undefined ? {} : { port }) });
+    const wanted = { localAddress, ...(port === undefined ? {} : { port }) };
+    const socket = await host.network.openDatagram(wanted).catch((cause: unknown) => {
+      throw new IoError(`${errorText(cause)}; ${wayOut(cause, link)}`, { cause });
+    });
     const endpoint = new CoapEndpoint({ socket, clock: host.clock, entropy: host.entropy });
     serveRequests(endpoint, handler);
     return new LinkAccess(host, endpoint, link, deadlineMs);
@@ -54,6 +57,20 @@ export class LinkAccess {
   close(): Promise<void> {
     return this.#endpoint.close();
   }
+}
+
+function wayOut(error: unknown, { name, localAddress, port }: LinkConfig): string {
+  const code = errnoCode(error instanceof Error ? error.cause : error);
+  if (code === 'EADDRNOTAVAIL') {
+    return `bring the link up, or set localAddress of link ${name} to an address of this machine ("ip address" lists them), not ${localAddress}`;
+  }
+  if (code === 'EADDRINUSE') {
+    return `end the program that uses it ("ss -ulnp" lists them), or set another port of link ${name}`;
+  }
+  if (code === 'EACCES') {
+    return `choose a port of link ${name} above 1023, not ${port}, or give this user the right to it`;
+  }
+  return `check localAddress of link ${name}`;
 }
 
 /** A binding whose host name is looked up when it is first used, and again after a failed look-up. */

@@ -72,7 +72,7 @@ export class LinkMonitor {
 
   async stop(): Promise<void> {
     this.#cancelTick();
-    await Promise.all(this.#links.map(({ modem }) => modem?.stop()));
+    await Promise.all(this.#links.flatMap(({ modem }) => modem?.stop() ?? []));
   }
 
   status(): LinkStatus[] {

@@ -3,8 +3,8 @@
  * reached. Durable, bounded, repeated until it is done.
  */
 import { DecodeError, errorText } from '../base/errors.ts';
-import { epoch as toEpoch } from '../base/units.ts';
 import type { Epoch, Seq, StreamName } from '../base/units.ts';
+import { decodeCseReference, decodeEpoch, decodeSeqs } from '../handover/handover-state-codec.ts';
 import type { WorkOutcome } from '../handover/runner.ts';
 import type { ServingRecord } from '../handover/serving-record.ts';
 import type { CseReference } from '../handover/transition.ts';
@@ -50,12 +50,12 @@ export class OwedWork {
     this.#tasks = (await this.#store.load()) ?? [];
   }
 
-  /** Remembers a task durably; the oldest go when there are too many. */
+  /** Remembers a task, durably unless the disk refuses; the oldest go when there are too many. */
   async add(task: OwedTask): Promise<void> {
     const others = this.#tasks.filter((other) => !isSame(other, task));
     if (others.length >= tasksMax) this.#onAlarm(`more than ${tasksMax} owed tasks: the oldest is given up`);
     this.#tasks = [...others, task].slice(-tasksMax);
-    await this.#store.save(this.#tasks);
+    await this.#save();
   }
 
   /** Writes the ledgers that are owed. */
@@ -65,8 +65,8 @@ export class OwedWork {
       const written = await this.#record.writeLedger(task.epoch, task.firstSeqs as Record<StreamName, Seq>, {
         signal,
       });
-      if (!written.ok) return;
-      await this.#done(task);
+      if (written.ok) await this.#done(task);
+      else if (written.error.kind !== 'rejected') return;
     }
   }
 
@@ -74,7 +74,8 @@ export class OwedWork {
   async sweep(inUse: readonly string[], signal: AbortSignal): Promise<void> {
     await this.settleLedgers(signal);
     for (const task of this.#tasks) {
-      if (task.kind !== 'orphan' || signal.aborted) continue;
+      if (signal.aborted) return;
+      if (task.kind !== 'orphan') continue;
       if (inUse.includes(task.cse.cseId)) {
         await this.#done(task);
         continue;
@@ -88,7 +89,14 @@ export class OwedWork {
 
   async #done(task: OwedTask): Promise<void> {
     this.#tasks = this.#tasks.filter((other) => other !== task);
-    await this.#store.save(this.#tasks);
+    // Found again after a restart it is done once more, which changes nothing.
+    await this.#save();
+  }
+
+  async #save(): Promise<void> {
+    await this.#store.save(this.#tasks).catch((error: unknown) => {
+      this.#onAlarm(`the list of owed work cannot be written: ${errorText(error)}`);
+    });
   }
 }
 
@@ -101,25 +109,15 @@ function isSame(a: OwedTask, b: OwedTask): boolean {
 export function decodeOwedTasks(value: unknown): readonly OwedTask[] {
   if (!Array.isArray(value)) throw new DecodeError('the list of owed work is no array');
   return value.map((item: unknown): OwedTask => {
-    const task = item as Record<string, unknown> | null;
-    const { kind, epoch, cse, firstSeqs } = task ?? {};
-    if (
-      typeof epoch === 'number' &&
-      kind === 'ledger' &&
-      typeof firstSeqs === 'object' &&
-      firstSeqs !== null
-    ) {
-      return { kind, epoch: toEpoch(epoch), firstSeqs: firstSeqs as Record<string, number> };
+    const task = typeof item === 'object' && item !== null ? (item as Record<string, unknown>) : {};
+    const epoch = decodeEpoch(task.epoch);
+    switch (task.kind) {
+      case 'ledger':
+        return { kind: 'ledger', epoch, firstSeqs: decodeSeqs(task.firstSeqs) };
+      case 'orphan':
+        return { kind: 'orphan', epoch, cse: decodeCseReference(task.cse) };
+      default:
+        throw new DecodeError('the list of owed work holds an unknown task');
     }
-    if (
-      typeof epoch === 'number' &&
-      kind === 'orphan' &&
-      typeof cse === 'object' &&
-      cse !== null &&
-      'cseId' in cse
-    ) {
-      return { kind, epoch: toEpoch(epoch), cse: cse as CseReference };
-    }
-    throw new DecodeError('the list of owed work holds an unknown task');
   });
 }

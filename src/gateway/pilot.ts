@@ -35,13 +35,14 @@ export class Pilot {
   #servicePath: ServicePathState;
   #serving: { cseId: CseId; sinceMs: Millis } | undefined;
   #explanation: Explanation | undefined;
+  #verdict: string | undefined;
 
   constructor(options: {
     clock: Clock;
     policy: DecisionPolicy;
     view: () => PilotView;
     onDecision: (decision: HandoverDecision) => void;
-    /** Every step with its inputs, for the flight log. */
+    /** A step that judges otherwise than the one before, with its inputs, for the flight log: all steps would wear the card. */
     onStep: (input: DecisionInput, explanation: Explanation) => void;
   }) {
     this.#clock = options.clock;
@@ -114,7 +115,12 @@ export class Pilot {
     const { state, decision, explanation } = this.#decision.decide(this.#state, input);
     this.#state = state;
     this.#explanation = explanation;
-    this.#onStep(input, explanation);
+    const verdict = JSON.stringify([
+      explanation.question,
+      explanation.candidates.map(({ cseId, verdict, reasons }) => [cseId, verdict, reasons]),
+    ]);
+    if (verdict !== this.#verdict) this.#onStep(input, explanation);
+    this.#verdict = verdict;
     if (decision !== undefined && !isBusy) this.#onDecision(decision);
   }
 }

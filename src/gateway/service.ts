@@ -8,29 +8,30 @@
  */
 import { assert } from '../base/assert.ts';
 import { errorText } from '../base/errors.ts';
-import { aeId, epoch as toEpoch, millis } from '../base/units.ts';
+import { aeId, epoch as toEpoch, millis, seq as toSeq, streamName } from '../base/units.ts';
 import type { AeId, Epoch, Millis, StreamName } from '../base/units.ts';
 import type { ReadingLog } from '../buffer/reading-log.ts';
-import type { Candidate } from '../decision/candidate.ts';
 import type { HandoverDecision } from '../decision/decision.ts';
 import { answerDeadlineMs, defaultServicePathPolicy } from '../decision/service-path.ts';
 import type { Downlink } from '../downlink/downlink.ts';
-import { discoverCandidates } from '../handover/candidate-discovery.ts';
+import { discoverCandidates, targetLabel } from '../handover/candidate-discovery.ts';
 import { BundleContext, commandContainer } from '../handover/context.ts';
 import { homeAeOf } from '../handover/home-ae.ts';
 import { HandoverRunner } from '../handover/runner.ts';
 import type { HandoverJournal, HandoverProgress, HandoverRecord, WorkOutcome } from '../handover/runner.ts';
 import { ServingRecord } from '../handover/serving-record.ts';
 import { servingOf } from '../handover/transition.ts';
-import type { CseReference, HandoverState, HandoverTrigger } from '../handover/transition.ts';
+import type { CseReference, HandoverState, HandoverTrigger, Serving } from '../handover/transition.ts';
 import { every, sleep } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
-import { parsePointOfAccess } from '../onem2m/address.ts';
+import { isRejectedWith } from '../onem2m/cse-client.ts';
 import type { CseClient } from '../onem2m/cse-client.ts';
+import { ResponseStatusCode } from '../onem2m/enums.ts';
 import type { RadioSample } from '../radio/radio-sample.ts';
 import type { Destination } from '../uplink/destination.ts';
 import type { Exchange, UplinkObserver } from '../uplink/stream-lane.ts';
 import { Uplink } from '../uplink/uplink.ts';
+import { explainDecision, isRunning, referenceOf } from './candidate-reference.ts';
 import { decisionPolicy } from './config.ts';
 import type { GatewayConfig } from './config.ts';
 import { createHandoverWorker } from './handover-worker.ts';
@@ -46,7 +47,7 @@ export interface ServiceOptions {
   readonly config: GatewayConfig;
   readonly streams: readonly StreamName[];
   readonly log: ReadingLog;
-  readonly access: LinkAccess;
+  readonly access: Pick<LinkAccess, 'pointOfAccess' | 'cseClient'>;
   readonly linkName: string;
   readonly downlink: Downlink;
   readonly journal: HandoverJournal;
@@ -75,8 +76,11 @@ export class Service {
   #servingSinceMs: Millis;
   #counts = { completed: 0, rolledBack: 0, failed: 0 };
   #responseMs: Millis | undefined;
-  #isRepairing = false;
+  #repairing: AbortController | undefined;
+  #sweeping: { readonly abort: AbortController; readonly done: Promise<void> } | undefined;
   #isFollowing = false;
+  /** Commands may wait at the serving CSE, or our address there may be an old one: the process, or the path, was down. */
+  #isToRefresh = true;
 
   constructor(options: ServiceOptions) {
     this.#options = options;
@@ -101,6 +105,7 @@ export class Service {
       source: {
         peek: (stream, max) => log.peek(stream, max),
         acknowledge: (stream, throughSeq) => log.acknowledge(stream, throughSeq),
+        giveUp: (stream, throughSeq) => log.giveUp(stream, throughSeq),
         lastSeq: (stream) => log.lastSeq(stream),
       },
       clock: host.clock,
@@ -115,17 +120,18 @@ export class Service {
   async run(signal: AbortSignal): Promise<void> {
     const { clock } = this.#options.host;
     const stopNotice = this.#options.log.onStored(({ stream }) => this.#uplink.notice(stream));
-    await this.#owed.open();
-    const delivering = this.#uplink.run();
-    await this.#takeUp();
-    const cancelTick = every(clock, decideMs, () => this.#pilot.decide());
+    const tending = async (): Promise<void> => {
+      await this.#owed.open();
+      await this.#takeUp();
+      cancelTick = every(clock, decideMs, () => this.#pilot.decide());
+      await Promise.all([this.#keepDiscovering(signal), this.#keepSweeping(signal)]);
+    };
+    let cancelTick = (): void => undefined;
     try {
-      await Promise.race([
-        delivering,
-        Promise.all([this.#keepDiscovering(signal), this.#keepSweeping(signal)]),
-      ]);
+      await Promise.race([this.#uplink.run(), tending()]);
     } finally {
       cancelTick();
+      this.#repairing?.abort();
       stopNotice();
       this.#runner.stop();
       this.#uplink.stop();
@@ -140,7 +146,8 @@ export class Service {
   async orderHandover(target: string | undefined): Promise<Readonly<Record<string, unknown>>> {
     const serving = servingOf(this.#state)?.cse.cseId;
     const others = this.#pilot.candidates.filter(({ cseId }) => cseId !== serving);
-    const chosen = target === undefined ? others[0] : others.find(({ cseId }) => cseId === target);
+    const chosen =
+      target === undefined ? others.find(isRunning) : others.find(({ cseId }) => cseId === target);
     const reference = chosen === undefined ? undefined : referenceOf(chosen);
     if (reference === undefined) {
       const known = others.map(({ cseId }) => cseId).join(', ');
@@ -237,9 +244,12 @@ export class Service {
     const serving = servingOf(state);
     if (serving === undefined) return this.#runner.resume();
     const lastSeqs = new Map(streams.map((stream) => [stream, log.lastSeq(stream)]));
+    const before = state.kind === 'switching' ? state.transaction.source : serving;
+    for (const [stream, throughSeq] of Object.entries(before?.inDoubt ?? {})) {
+      this.#uplink.doubt(undefined, new Map([[streamName(stream), toSeq(throughSeq)]]));
+    }
     if (state.kind === 'switching') {
-      const { source } = state.transaction;
-      if (source !== undefined) this.#uplink.doubt(this.#destinationFor(source.cse, source.epoch), lastSeqs);
+      if (before !== undefined) this.#uplink.doubt(this.#destinationFor(before.cse, before.epoch), lastSeqs);
     } else {
       const destination = this.#destinationFor(serving.cse, serving.epoch);
       this.#uplink.doubt(destination, lastSeqs);
@@ -254,7 +264,8 @@ export class Service {
     while (!signal.aborted) {
       const found = await discoverCandidates(this.#home, cseBaseName, { signal });
       if (found.ok) {
-        telling.alarms.clear('discovery');
+        if (found.value.candidates.length > 0) telling.alarms.clear('discovery');
+        else telling.alarms.raise('discovery', this.#nothingPublished(found.value.rejected.length));
         for (const { address, reason } of found.value.rejected) {
           telling.log('warn', `target ${address} cannot be used: ${reason}`);
         }
@@ -272,13 +283,42 @@ export class Service {
     }
   }
 
+  #nothingPublished(rejected: number): string {
+    const unusable = rejected === 0 ? '' : ` but ${rejected} unusable ones`;
+    const where = `the IN-CSE ${this.#options.config.inCse.pointOfAccess}`;
+    return `${where} publishes no target (label ${targetLabel})${unusable}; publish some, after "baton provision" if it lost its state`;
+  }
+
   async #keepSweeping(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
+      await this.#refresh();
       await sleep(this.#options.host.clock, sweepMs, signal).catch(() => undefined);
-      if (signal.aborted || this.#runner.isBusy) continue;
+      this.#options.downlink.retryFailed();
+      // Fenced, somebody else with our identity may serve at the very CSE that we would release.
+      if (signal.aborted || this.#runner.isBusy || this.#state.kind === 'fenced') continue;
       const serving = servingOf(this.#state)?.cse.cseId;
-      await this.#owed.sweep(serving === undefined ? [] : [serving], signal);
+      const abort = new AbortController();
+      const either = AbortSignal.any([signal, abort.signal]);
+      const done = this.#owed.sweep(serving === undefined ? [] : [serving], either);
+      this.#sweeping = { abort, done };
+      await done;
+      this.#sweeping = undefined;
     }
+  }
+
+  /** After an outage: tells the serving CSE where we are and fetches the commands that it could not deliver. */
+  async #refresh(): Promise<void> {
+    const serving = servingOf(this.#state);
+    const isFree = this.#repairing === undefined && !this.#runner.isBusy;
+    if (!this.#isToRefresh || serving === undefined || !isFree) return;
+    const { signal } = (this.#repairing = new AbortController());
+    const client = this.#clientFor(serving.cse);
+    if (await this.#ensure(client, serving, signal)) {
+      const container = `${this.#context.aeAddress(serving.cse)}/${commandContainer}`;
+      const caught = await this.#options.downlink.catchUp(client, container, { signal });
+      if (caught.ok) this.#isToRefresh = false;
+    }
+    this.#repairing = undefined;
   }
 
   async #follow(decision: HandoverDecision): Promise<void> {
@@ -294,7 +334,7 @@ export class Service {
         trigger: decision.trigger,
         ...(source === undefined ? {} : { source }),
         target: target.cseId,
-        explanation: explain(decision),
+        explanation: explainDecision(decision),
       });
       const alternatives = decision.alternatives.map(referenceOf).filter((cse) => cse !== undefined);
       await this.#begin(decision.trigger, target, alternatives);
@@ -308,6 +348,10 @@ export class Service {
     target: CseReference,
     alternatives: readonly CseReference[],
   ): Promise<boolean> {
+    if (this.#runner.isBusy || this.#state.kind === 'fenced') return false;
+    // What is being released could be what is about to be prepared.
+    this.#sweeping?.abort.abort();
+    await this.#sweeping?.done;
     const serving = servingOf(this.#state);
     let knownEpoch = serving?.epoch;
     if (knownEpoch === undefined) {
@@ -328,7 +372,9 @@ export class Service {
 
   #onState(state: HandoverState): void {
     const wasServing = servingOf(this.#state)?.cse.cseId;
+    const isServing = servingOf(state)?.cse.cseId;
     this.#state = state;
+    if (isServing !== wasServing) this.#repairing?.abort();
     if ('transaction' in state) {
       const { epoch, source, target } = state.transaction;
       this.#options.telling.tell({
@@ -340,8 +386,8 @@ export class Service {
         ms: Math.round(this.#runner.progress.phases.at(-1)?.ms ?? 0),
       });
     }
-    if (state.kind === 'fenced') void this.#fence();
-    if (servingOf(state)?.cse.cseId !== wasServing) this.#servingSinceMs = this.#runner.progress.enteredMs;
+    if (state.kind === 'fenced') this.#fence(state.reason);
+    if (isServing !== wasServing) this.#servingSinceMs = this.#runner.progress.enteredMs;
   }
 
   #onEnded(record: HandoverRecord): void {
@@ -349,7 +395,12 @@ export class Service {
     const outcome = record.outcome === 'fenced' ? 'failed' : record.outcome;
     this.#counts[outcome] += 1;
     this.#pilot.takeOutcome(record.target.cseId, record.outcome === 'completed');
-    if (record.outcome === 'completed') telling.alarms.clear('handover');
+    // It was left because it did not answer: not soon again.
+    if (record.trigger === 'servingLost' && record.source !== undefined) {
+      this.#pilot.takeOutcome(record.source.cseId, false);
+    }
+    if (record.outcome === 'completed') this.#isToRefresh = false;
+    if (record.outcome !== 'fenced') telling.alarms.clear('handover');
     telling.tell({
       kind: 'handoverEnded',
       outcome,
@@ -364,8 +415,11 @@ export class Service {
   }
 
   /** A fenced gateway never writes as serving (I6). */
-  async #fence(): Promise<void> {
-    await this.#uplink.switchTo(undefined, { deadlineMs: millis(0), sourceLost: false });
+  #fence(reason: string): void {
+    void this.#uplink.switchTo(undefined, { deadlineMs: millis(0), sourceLost: true });
+    const wayOut = `stop the other one, end this one, remove state/handover.journal in its data directory, start it again`;
+    const text = `fenced: ${reason}; readings are stored, nothing is delivered; to go on here ${wayOut}`;
+    this.#options.telling.alarms.raise('fenced', text);
   }
 
   #onExchange(destination: Destination, exchange: Exchange): void {
@@ -377,32 +431,46 @@ export class Service {
         ? { kind: 'answered', sentMs, responseMs: tookMs }
         : { kind: 'unanswered', sentMs, waitedMs: tookMs },
     );
+    if (this.#pilot.servicePath.health.state === 'lost') this.#isToRefresh = true;
   }
 
   /** The serving CSE has lost the bundle, wholly or in part: what is missing is made again. */
   async #repair(destination: Destination, reason: string): Promise<void> {
-    const { host, config, access, telling } = this.#options;
+    const { host, telling } = this.#options;
     const serving = servingOf(this.#state);
-    if (this.#isRepairing || this.#runner.isBusy || serving?.cse.cseId !== destination.cseId) return;
-    this.#isRepairing = true;
+    if (this.#repairing !== undefined || serving?.cse.cseId !== destination.cseId) return;
+    const abort = new AbortController();
+    this.#repairing = abort;
     telling.log('warn', `${destination.cseId} has lost our context (${reason}); it is made again`);
-    const wanted = { epoch: serving.epoch, state: 'serving' as const, pointOfAccess: access.pointOfAccess };
-    const options = { deadlineMs: config.handover.phaseDeadlineMs };
-    const outcome = await this.#context.ensure(destination.client, serving.cse, wanted, options);
+    await this.#ensure(destination.client, serving, abort.signal);
+    await sleep(host.clock, repairMs, abort.signal).catch(() => undefined);
+    this.#repairing = undefined;
+  }
+
+  /** Makes the bundle whole at the serving CSE. */
+  async #ensure(client: CseClient, serving: Serving, signal: AbortSignal): Promise<boolean> {
+    const { config, access, telling } = this.#options;
+    const { cse, epoch } = serving;
+    const wanted = { epoch, state: 'serving' as const, pointOfAccess: access.pointOfAccess };
+    const limits = { deadlineMs: config.handover.phaseDeadlineMs, signal };
+    const outcome = await this.#context
+      .ensure(client, cse, wanted, limits)
+      .catch((error: unknown): WorkOutcome => ({ kind: 'failed', reason: errorText(error) }));
     if (outcome.kind === 'succeeded') telling.alarms.clear('context');
-    else
-      telling.alarms.raise(
-        'context',
-        `context at ${destination.cseId}: ${'reason' in outcome ? outcome.reason : ''}`,
-      );
-    await sleep(host.clock, repairMs);
-    this.#isRepairing = false;
+    else if (!signal.aborted) {
+      telling.alarms.raise('context', `context at ${cse.cseId}: ${outcome.reason}`);
+    }
+    return outcome.kind === 'succeeded';
   }
 
   async #releaseOrphan(cse: CseReference, epoch: Epoch, signal: AbortSignal): Promise<WorkOutcome> {
     const { downlink, config } = this.#options;
     const client = this.#clientFor(cse);
-    await downlink.catchUp(client, `${this.#context.aeAddress(cse)}/${commandContainer}`, { signal });
+    const container = `${this.#context.aeAddress(cse)}/${commandContainer}`;
+    const caught = await downlink.catchUp(client, container, { signal });
+    if (!caught.ok && !isRejectedWith(caught.error, ResponseStatusCode.notFound)) {
+      return { kind: 'failed', reason: caught.error.message };
+    }
     return this.#context.release(client, cse, { epoch, graceMs: config.handover.graceMs }, { signal });
   }
 
@@ -429,18 +497,4 @@ export interface ServiceFacts {
   readonly explanation: Pilot['explanation'];
   readonly servicePath: string;
   readonly responseMs: Millis | undefined;
-}
-
-/** The CSE behind a candidate, by its first point of access that is spoken here. */
-function referenceOf(candidate: Candidate): CseReference | undefined {
-  const pointOfAccess = candidate.pointsOfAccess.find((poa) => parsePointOfAccess(poa)?.scheme === 'coap');
-  if (pointOfAccess === undefined) return undefined;
-  return { cseId: candidate.cseId, cseBaseName: candidate.cseBaseName, pointOfAccess };
-}
-
-function explain(decision: HandoverDecision): string {
-  const chosen = decision.explanation.candidates.find(({ verdict }) => verdict === 'chosen');
-  const level = chosen?.levelDbm === undefined ? 'not measured' : `${chosen.levelDbm.toFixed(1)} dBm`;
-  const margin = chosen?.marginDb === undefined ? '' : `, ${chosen.marginDb.toFixed(1)} dB beyond the offset`;
-  return `${decision.trigger}: ${decision.target.cseId} at ${level}${margin}`;
 }

@@ -1,8 +1,8 @@
-import { DecodeError } from '../base/errors.ts';
+import { DecodeError, errorText } from '../base/errors.ts';
 import { DurableState } from '../buffer/durable-state.ts';
 import { Journal } from '../buffer/journal.ts';
 import type { CommandMark } from '../downlink/downlink.ts';
-import { decodeHandoverState } from '../handover/runner.ts';
+import { decodeHandoverState } from '../handover/handover-state-codec.ts';
 import type { HandoverJournal } from '../handover/runner.ts';
 import type { HandoverState } from '../handover/transition.ts';
 import { transactionOf } from '../handover/transition.ts';
@@ -39,7 +39,10 @@ export async function openHandoverJournal(
       // Compacting takes two more flushes, so it waits for a moment when no transaction is under way.
       if (journal.entries().length > entriesKept && transactionOf(state) === undefined) {
         const newest = journal.entries().at(-1);
-        await journal.compact((entry) => entry === newest);
+        // The state is durable; what a full disk refuses now is made up for at the next idle state.
+        await journal
+          .compact((entry) => entry === newest)
+          .catch((error: unknown) => onDamage(`handover journal is not compacted: ${errorText(error)}`));
       }
     },
     close: () => journal.close(),

@@ -1,4 +1,4 @@
-import { DecodeError, errorText } from '../base/errors.ts';
+import { errorText } from '../base/errors.ts';
 import { epoch as toEpoch, millis } from '../base/units.ts';
 import type { Epoch, Millis } from '../base/units.ts';
 import type { CancelTimer, Clock } from '../host/clock.ts';
@@ -18,7 +18,11 @@ import type {
 
 /** What a piece of handover work came to; `refused` and `lost` are answers to a claim. */
 export type WorkOutcome =
-  | { readonly kind: 'succeeded'; readonly firstSeqs?: Readonly<Record<string, number>> }
+  | {
+      readonly kind: 'succeeded';
+      readonly firstSeqs?: Readonly<Record<string, number>>;
+      readonly inDoubt?: Readonly<Record<string, number>>;
+    }
   | { readonly kind: 'failed'; readonly reason: string }
   | { readonly kind: 'refused'; readonly reason: string }
   | { readonly kind: 'lost'; readonly reason: string };
@@ -78,8 +82,8 @@ export interface HandoverObserver {
 
 /**
  * Runs the handover transaction: makes each state durable, runs its effects, feeds their outcomes back. One transaction
- * at a time; a journal that cannot be written stops the transaction where it is, because going on would let others see
- * what a restart would not know of (I9).
+ * at a time; a journal that cannot be written holds the transaction where it is until it can be, because going on would
+ * let others see what a restart would not know of (I9).
  */
 export class HandoverRunner {
   readonly #clock: Clock;
@@ -89,7 +93,7 @@ export class HandoverRunner {
   readonly #worker: HandoverWorker;
   readonly #observer: HandoverObserver;
   #state: HandoverState = { kind: 'detached', lastEpoch: toEpoch(0) };
-  #queue: Promise<void> = Promise.resolve();
+  #queue: Promise<unknown> = Promise.resolve();
   #run = 0;
   #abort = new AbortController();
   #cancelTimers: CancelTimer = () => undefined;
@@ -137,8 +141,8 @@ export class HandoverRunner {
   }
 
   /** Takes up what the last run left: undoes up to `prepared`, goes forward from `claiming` on. */
-  resume(): Promise<void> {
-    return this.#feed({ kind: 'restarted' });
+  async resume(): Promise<void> {
+    await this.#feed({ kind: 'restarted' });
   }
 
   /** Begins a handover; false when one is under way, the gateway is fenced, or the target already serves. */
@@ -149,9 +153,7 @@ export class HandoverRunner {
     knownEpoch: Epoch;
   }): Promise<boolean> {
     if (this.isBusy || this.#stopped) return false;
-    const before = this.#state;
-    await this.#feed({ kind: 'begin', ...request, nonce: randomHex(this.#entropy, 8) });
-    return this.#state !== before;
+    return this.#feed({ kind: 'begin', ...request, nonce: randomHex(this.#entropy, 8) });
   }
 
   /** Stops running effects; the journal keeps the state for the next run. */
@@ -161,28 +163,41 @@ export class HandoverRunner {
     this.#cancelTimers();
   }
 
-  #feed(input: HandoverInput): Promise<void> {
-    this.#queue = this.#queue.then(() => this.#apply(input));
-    return this.#queue;
+  #feed(input: HandoverInput): Promise<boolean> {
+    const applied = this.#queue.then(() => this.#apply(input));
+    this.#queue = applied;
+    return applied;
   }
 
-  async #apply(input: HandoverInput): Promise<void> {
-    if (this.#stopped) return;
+  /** True when the input led to another state. */
+  async #apply(input: HandoverInput): Promise<boolean> {
+    if (this.#stopped) return false;
     const before = this.#state;
     const { state, effects } = transition(this.#settings, before, input);
-    if (state === before && effects.length === 0) return;
     if (state !== before) {
       try {
         await this.#journal.save(state);
       } catch (error) {
-        this.#observer.onAlarm(
-          `handover stands still in ${before.kind}: its journal cannot be written: ${errorText(error)}`,
-        );
-        return;
+        this.#standStill(input, error);
+        return false;
       }
+      if (this.#isStopped()) return false;
       this.#enter(state, before);
     }
     for (const effect of effects) this.#perform(effect);
+    return state !== before;
+  }
+
+  /** The order to begin is forgotten, for nothing came of it; what a work came to is taken in when the disk allows. */
+  #standStill(input: HandoverInput, cause: unknown): void {
+    const text = `handover stands still in ${this.#state.kind}: its journal cannot be written: ${errorText(cause)}`;
+    this.#observer.onAlarm(text);
+    if (!this.isBusy || this.#isStopped()) return;
+    this.#cancelTimers = this.#clock.schedule(this.#settings.repeatMs, () => void this.#feed(input));
+  }
+
+  #isStopped(): boolean {
+    return this.#stopped;
   }
 
   #enter(state: HandoverState, before: HandoverState): void {
@@ -259,43 +274,4 @@ export class HandoverRunner {
     this.#phases = [];
     this.#startedMs = this.#clock.monotonicMs();
   }
-}
-
-const kinds: readonly string[] = [
-  'detached',
-  'serving',
-  'preparing',
-  'prepared',
-  'claiming',
-  'switching',
-  'catchingUp',
-  'releasing',
-  'rollingBack',
-  'fenced',
-] satisfies HandoverState['kind'][];
-
-/** A journaled state from its stored form; throws `DecodeError` when it is none. */
-export function decodeHandoverState(value: unknown): HandoverState {
-  const kind = typeof value === 'object' && value !== null && 'kind' in value ? value.kind : undefined;
-  if (typeof kind !== 'string' || !kinds.includes(kind)) {
-    throw new DecodeError(`the handover journal holds no known state (kind ${JSON.stringify(kind)})`);
-  }
-  const state = value as HandoverState;
-  const transaction = transactionOf(state);
-  const isWhole =
-    transaction !== undefined
-      ? typeof transaction.epoch === 'number' &&
-        typeof transaction.nonce === 'string' &&
-        isCse(transaction.target)
-      : state.kind === 'serving'
-        ? isCse(state.serving.cse) && typeof state.serving.epoch === 'number'
-        : 'lastEpoch' in state && typeof state.lastEpoch === 'number';
-  if (!isWhole) throw new DecodeError(`the handover journal holds a broken ${kind} state`);
-  return state;
-}
-
-function isCse(cse: unknown): boolean {
-  if (typeof cse !== 'object' || cse === null) return false;
-  const { cseId, cseBaseName, pointOfAccess } = cse as Record<string, unknown>;
-  return typeof cseId === 'string' && typeof cseBaseName === 'string' && typeof pointOfAccess === 'string';
 }

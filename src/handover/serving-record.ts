@@ -10,10 +10,13 @@ import { DecodeError } from '../base/errors.ts';
 import { err, ok } from '../base/result.ts';
 import type { Result } from '../base/result.ts';
 import { cseId as toCseId, epoch as toEpoch } from '../base/units.ts';
+import { printable } from '../base/text.ts';
 import type { Epoch, Seq, StreamName, UnixMillis } from '../base/units.ts';
-import { contentOf, isRejectedWith } from '../onem2m/cse-client.ts';
+import { isRejectedWith } from '../onem2m/cse-client.ts';
 import type { CallOptions, CseClient, CseFailure } from '../onem2m/cse-client.ts';
 import { ResourceType, ResponseStatusCode, ResultContent } from '../onem2m/enums.ts';
+import type { ResponsePrimitive } from '../onem2m/primitives.ts';
+import { decodeEpoch, isEpoch } from './handover-state-codec.ts';
 import type { WorkOutcome } from './runner.ts';
 import type { CseReference } from './transition.ts';
 
@@ -41,10 +44,21 @@ export class ServingRecord {
     this.#container = container;
   }
 
-  /** The epoch of the newest entry; 0 when the record is empty. */
+  /** The highest epoch that was claimed; 0 when the record is empty. */
   async latestEpoch(options: CallOptions = {}): Promise<Result<Epoch, CseFailure>> {
+    const newest = await this.#newestEpoch(options);
+    if (!newest.ok || newest.value === 0) return newest;
+    // A ledger that was owed for long may have been written after later claims.
+    for (let latest = newest.value; ; latest = toEpoch(latest + 1)) {
+      const next = await this.#client.retrieve(`${this.#container}/e${latest + 1}`, options);
+      if (next.ok) continue;
+      return isRejectedWith(next.error, ResponseStatusCode.notFound) ? ok(latest) : next;
+    }
+  }
+
+  async #newestEpoch(options: CallOptions): Promise<Result<Epoch, CseFailure>> {
     const outcome = await this.#client.retrieve(`${this.#container}/la`, options);
-    if (outcome.ok) return ok(epochIn(contentOf(outcome.value, 'contentInstance').content));
+    if (outcome.ok) return this.#epochOf(outcome.value);
     if (!isRejectedWith(outcome.error, ResponseStatusCode.notFound)) return outcome;
     // An empty container and a missing one answer alike; only the latter is an error.
     const container = await this.#client.retrieve(this.#container, options);
@@ -53,7 +67,7 @@ export class ServingRecord {
 
   /** Claims an epoch; repeating it under the same nonce is safe and finds out what a lost answer was. */
   async claim(entry: ServingEntry, options: CallOptions = {}): Promise<WorkOutcome> {
-    const latest = await this.latestEpoch(options);
+    const latest = await this.#newestEpoch(options);
     if (!latest.ok) return failureOf(latest.error);
     if (latest.value >= entry.epoch) return this.#compare(entry, options);
     const created = await this.#client.create(
@@ -83,6 +97,16 @@ export class ServingRecord {
     return err(created.error);
   }
 
+  /** What others wrote into the record may be anything; it must not pass for an empty one. */
+  #epochOf(response: ResponsePrimitive): Result<Epoch, CseFailure> {
+    const instance: unknown = response.primitiveContent?.contentInstance;
+    const value = fieldOf(fieldOf(instance, 'content'), 'epoch');
+    if (isEpoch(value)) return ok(toEpoch(value));
+    const name = fieldOf(instance, 'resourceName');
+    const which = typeof name === 'string' ? printable(name, 60) : 'its newest instance';
+    return err({ kind: 'malformed', message: `${this.#container}: ${which} carries no epoch; remove it` });
+  }
+
   async #compare(entry: ServingEntry, options: CallOptions): Promise<WorkOutcome> {
     const held = await this.#client.retrieve(`${this.#container}/e${entry.epoch}`, options);
     if (!held.ok) {
@@ -91,10 +115,12 @@ export class ServingRecord {
       }
       return { kind: 'failed', reason: held.error.message };
     }
-    const holder = contentOf(held.value, 'contentInstance').content;
-    const nonce =
-      typeof holder === 'object' && holder !== null && 'nonce' in holder ? holder.nonce : undefined;
-    if (nonce === entry.nonce) return { kind: 'succeeded' };
+    const instance: unknown = held.value.primitiveContent?.contentInstance;
+    const holder = fieldOf(instance, 'content');
+    if (holder === undefined) {
+      return { kind: 'failed', reason: `${this.#container}/e${entry.epoch} was answered without content` };
+    }
+    if (fieldOf(holder, 'nonce') === entry.nonce) return { kind: 'succeeded' };
     return {
       kind: 'lost',
       reason: `epoch ${entry.epoch} was claimed by another gateway with the same identity`,
@@ -119,7 +145,7 @@ export function decodeServingEntry(content: unknown): ServingEntry {
     throw new DecodeError('the serving record holds an entry without nonce, link or CSE');
   }
   return {
-    epoch: epochIn(content),
+    epoch: decodeEpoch(fields.epoch),
     nonce,
     cse: { cseId: toCseId(cse.id), cseBaseName: cse.base, pointOfAccess: cse.poa },
     link,
@@ -142,13 +168,8 @@ function encodeEntry(entry: ServingEntry): Record<string, unknown> {
   };
 }
 
-function epochIn(content: unknown): Epoch {
-  const value =
-    typeof content === 'object' && content !== null && 'epoch' in content ? content.epoch : undefined;
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
-    throw new DecodeError('the newest instance of the serving record carries no epoch');
-  }
-  return toEpoch(value);
+function fieldOf(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }
 
 /** No answer leaves the claim open; an answer that is neither success nor conflict settles that it was not made. */

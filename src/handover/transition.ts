@@ -32,6 +32,8 @@ export type HandoverTrigger = 'initial' | 'a3' | 'servingLost' | 'operator';
 export interface Serving {
   readonly cse: CseReference;
   readonly epoch: Epoch;
+  /** By stream: pending records up to this number may also be at a CSE left behind that did not say so in time. */
+  readonly inDoubt?: Readonly<Record<string, number>>;
 }
 
 /** One attempt to move the bundle to `target`. */
@@ -47,6 +49,8 @@ export interface Transaction {
   readonly alternatives: readonly CseReference[];
   /** After the switch: the first sequence number of each stream at the target. */
   readonly firstSeqs?: Readonly<Record<string, number>>;
+  /** After the switch: see `Serving.inDoubt`. */
+  readonly inDoubt?: Readonly<Record<string, number>>;
 }
 
 export type HandoverState =
@@ -71,8 +75,12 @@ export type HandoverInput =
       /** Highest epoch the serving record is known to hold. */
       readonly knownEpoch: Epoch;
     }
-  /** `firstSeqs` is what a switch brings. */
-  | { readonly kind: 'succeeded'; readonly firstSeqs?: Readonly<Record<string, number>> }
+  /** `firstSeqs` and `inDoubt` are what a switch brings. */
+  | {
+      readonly kind: 'succeeded';
+      readonly firstSeqs?: Readonly<Record<string, number>>;
+      readonly inDoubt?: Readonly<Record<string, number>>;
+    }
   | { readonly kind: 'failed'; readonly reason: string }
   /** The claim was refused for good, without the epoch being taken. */
   | { readonly kind: 'refused'; readonly reason: string }
@@ -140,8 +148,9 @@ export function transition(
     case 'switching':
       if (input.kind === 'restarted') return enter(settings, state);
       if (input.kind === 'succeeded') {
-        const { firstSeqs = {} } = input;
-        return enter(settings, { kind: 'catchingUp', transaction: { ...state.transaction, firstSeqs } });
+        const { firstSeqs = {}, inDoubt = {} } = input;
+        const transaction = { ...state.transaction, firstSeqs, inDoubt };
+        return enter(settings, { kind: 'catchingUp', transaction });
       }
       return isFailure(input) ? enter(settings, state, settings.repeatMs) : stay(state);
     case 'catchingUp':
@@ -181,7 +190,7 @@ export function servingOf(state: HandoverState): Serving | undefined {
     case 'switching':
     case 'catchingUp':
     case 'releasing':
-      return { cse: state.transaction.target, epoch: state.transaction.epoch };
+      return servingAfter(state.transaction);
     case 'detached':
     case 'fenced':
       return undefined;
@@ -209,12 +218,14 @@ function begin(
   source: Serving | undefined,
   lastEpoch: Epoch,
 ): Transition {
+  const tried = new Set([source?.cse.cseId, input.target.cseId]);
   const transaction: Transaction = {
     epoch: toEpoch(Math.max(lastEpoch, input.knownEpoch) + 1),
     nonce: input.nonce,
     trigger: input.trigger,
     target: input.target,
-    alternatives: input.alternatives.filter((cse) => cse.cseId !== input.target.cseId),
+    // The source must not be among them: undoing a failed attempt there would release what serves.
+    alternatives: input.alternatives.filter(({ cseId }) => !tried.has(cseId) && tried.add(cseId)),
     ...(source === undefined ? {} : { source }),
   };
   return enter(settings, { kind: 'preparing', transaction });
@@ -239,7 +250,8 @@ function undoUnless(
 ): Transition {
   const { transaction } = state;
   if (input.kind === 'restarted') {
-    return enter(settings, { kind: 'rollingBack', transaction, reason: `restarted while ${state.kind}` });
+    const reason = `restarted while ${state.kind}`;
+    return enter(settings, { kind: 'rollingBack', transaction: withoutAlternatives(transaction), reason });
   }
   if (!isFailure(input)) return stay(state);
   return enter(settings, { kind: 'rollingBack', transaction, reason: reasonOf(state, input) });
@@ -287,8 +299,7 @@ function whileRollingBack(
 ): Transition {
   const { transaction, reason } = state;
   if (input.kind === 'restarted') {
-    // The alternatives were ranked before the restart; what is best now is for the decision to say.
-    return enter(settings, { ...state, transaction: { ...transaction, alternatives: [] } });
+    return enter(settings, { ...state, transaction: withoutAlternatives(transaction) });
   }
   if (input.kind !== 'succeeded' && !isFailure(input)) return stay(state);
   const ended: HandoverEffect[] = [{ kind: 'ended', transaction, outcome: 'rolledBack', reason }];
@@ -309,13 +320,23 @@ function whileRollingBack(
   };
 }
 
+/** They were ranked before the restart; what is best now is for the decision to say. */
+function withoutAlternatives(transaction: Transaction): Transaction {
+  return { ...transaction, alternatives: [] };
+}
+
 function complete(transaction: Transaction, input: HandoverInput): Transition {
   const effects: HandoverEffect[] = [];
-  const { source, target, epoch } = transaction;
+  const { source } = transaction;
   if (isFailure(input) && source !== undefined)
     effects.push({ kind: 'noteOrphan', cse: source.cse, epoch: source.epoch });
   effects.push({ kind: 'ended', transaction, outcome: 'completed' });
-  return { state: { kind: 'serving', serving: { cse: target, epoch } }, effects };
+  return { state: { kind: 'serving', serving: servingAfter(transaction) }, effects };
+}
+
+function servingAfter({ target, epoch, inDoubt }: Transaction): Serving {
+  const isClear = inDoubt === undefined || Object.keys(inDoubt).length === 0;
+  return { cse: target, epoch, ...(isClear ? {} : { inDoubt }) };
 }
 
 function isFailure(input: HandoverInput): boolean {

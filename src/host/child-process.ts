@@ -55,6 +55,8 @@ export async function startModule(options: ModuleOptions): Promise<ModuleProcess
   const file = typeof options.module === 'string' ? options.module : fileURLToPath(options.module);
   const child = spawn(process.execPath, ['--enable-source-maps', file, ...(options.args ?? [])], {
     stdio: ['pipe', 'pipe', 'pipe'],
+    // In a session of its own: Ctrl-C in a terminal is for the parent alone, which then ends its children in order.
+    detached: true,
     env: { ...process.env, ...options.env },
   });
   const exited = new Promise<ChildExit>((resolve) => {

@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import * as fs from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { IoError, errnoCode, errorText } from '../base/errors.ts';
 
 /**
@@ -61,7 +62,7 @@ export class NodeFilesystem implements Filesystem {
   }
 
   async createDirectory(path: string): Promise<void> {
-    await attempt('create directory', path, fs.mkdir(path, { recursive: true }));
+    await attempt('create directory', path, makeDirectories(path));
   }
 
   async rename(from: string, to: string): Promise<void> {
@@ -130,6 +131,26 @@ class NodeFileHandle implements FileHandle {
   async close(): Promise<void> {
     await attempt('close', this.#path, this.#handle.close());
   }
+}
+
+/** Not Node's `recursive`: that tries for ever where a parent exists but takes no entries, as in /proc. */
+async function makeDirectories(path: string): Promise<void> {
+  const parent = dirname(path);
+  try {
+    await fs.mkdir(path);
+  } catch (cause) {
+    if (await isDirectory(path)) return;
+    if (errnoCode(cause) !== 'ENOENT' || parent === path || (await isDirectory(parent))) throw cause;
+    await makeDirectories(parent);
+    await makeDirectories(path);
+  }
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return fs.stat(path).then(
+    (stat) => stat.isDirectory(),
+    () => false,
+  );
 }
 
 async function attempt<T>(operation: string, path: string, work: Promise<T>): Promise<T> {

@@ -35,7 +35,13 @@ export class NodeSerialLines implements SerialLines {
         if (cause === null) {
           noticeHangUp(port);
           resolve(new NodeSerialLine(port));
-        } else reject(new IoError(`cannot open serial line ${path}: ${errorText(cause)}`, { cause }));
+        } else
+          reject(
+            new IoError(
+              `cannot open serial line ${path}: ${errorText(cause).replace(/^Error: |, cannot open .*$/gu, '')}`,
+              { cause },
+            ),
+          );
       });
     });
   }

@@ -22,7 +22,10 @@ export function parsePointOfAccess(text: string): PointOfAccess | undefined {
   }
   const scheme = /^([a-z]+):\/\//iu.exec(text)?.[1]?.toLowerCase();
   if (scheme !== 'coap' && scheme !== 'coaps' && scheme !== 'mqtt' && scheme !== 'mqtts') return undefined;
-  const port = url.port === '' ? (/:80(?:\/|$)/u.test(text) ? 80 : defaultPorts[scheme]) : Number(url.port);
+  // The parser drops a port 80, because it takes the text for HTTP.
+  const isPort80 = url.port === '' && /^[^/]*\/\/[^/?#]*:0*80(?:[/?#]|$)/u.test(text);
+  const port = isPort80 ? 80 : url.port === '' ? defaultPorts[scheme] : Number(url.port);
+  if (port === 0) return undefined;
   const host = url.hostname.replace(/^\[|\]$/gu, '');
   return { scheme, host, port, path: url.pathname.replace(/^\//u, '') };
 }

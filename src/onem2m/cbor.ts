@@ -12,6 +12,9 @@ import { hexExcerpt } from '../base/text.ts';
 const depthMax = 32;
 const itemsMax = 65_536;
 
+/** Octets of foreign CBOR that are looked at (TS-0004 leaves it open; a gateway needs a bound, I8). */
+export const cborBytesMax = 65_536;
+
 const options: Options & { int64AsNumber: boolean } = {
   useRecords: false,
   mapsAsObjects: true,
@@ -24,7 +27,7 @@ const codec = new Encoder(options);
 /** Encodes plain data (null, booleans, finite numbers, text, arrays, objects). Throws `EncodeError` otherwise. */
 export function encodeCbor(value: unknown): Uint8Array {
   // cbor-x returns a slice of a shared block; the copy is what may be kept.
-  return Uint8Array.from(codec.encode(widen(value)));
+  return Uint8Array.from(codec.encode(widen(value, 0)));
 }
 
 /** Decodes foreign octets after checking their shape; throws `DecodeError` naming what is wrong and where. */
@@ -39,8 +42,8 @@ export function decodeCbor(data: Uint8Array): unknown {
 
 /**
  * Walks one CBOR item without building it. Refuses tags, indefinite lengths, keys that are not text, integers beyond
- * 2^53-1, simple values other than false, true, null and undefined, nesting over 32, over 65,536 items, lengths and
- * counts beyond the octets left, and octets after the item.
+ * ±(2^53-1), simple values other than false, true, null and undefined, nesting over 32, over 65,536 octets or items,
+ * lengths and counts beyond the octets left, and octets after the item. What passes decodes without a throw.
  */
 export function scanCbor(data: Uint8Array): void {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
@@ -52,6 +55,7 @@ export function scanCbor(data: Uint8Array): void {
   const refuse = (reason: string): never => {
     throw new DecodeError(`body is not acceptable CBOR: ${reason} at byte ${offset} (${hexExcerpt(data)})`);
   };
+  if (data.length > cborBytesMax) refuse(`more than ${cborBytesMax} bytes`);
   while (remaining.length > 0) {
     const level = remaining.length - 1;
     const left = remaining[level] ?? 0;
@@ -104,7 +108,9 @@ function readArgument(
   if (isSimple) return { value: 0, size: 1 + width };
   if (width === 8) {
     const wide = view.getBigUint64(offset + 1);
-    if (wide > BigInt(Number.MAX_SAFE_INTEGER)) refuse('an integer beyond 2^53-1');
+    // Major type 1 holds -1 - n, which is one further from zero than n.
+    const wideMax = BigInt(Number.MAX_SAFE_INTEGER) - (initial >> 5 === 1 ? 1n : 0n);
+    if (wide > wideMax) refuse('an integer beyond 2^53-1');
     return { value: Number(wide), size: 9 };
   }
   const value =
@@ -117,7 +123,7 @@ function readArgument(
 }
 
 /** Integers outside 32 bits as BigInt, which cbor-x writes as integers; anything that is not plain is refused. */
-function widen(value: unknown): unknown {
+function widen(value: unknown, depth: number): unknown {
   if (typeof value === 'number') {
     if (Number.isInteger(value) && (value > 0xffff_ffff || value < -0x1_0000_0000)) {
       if (!Number.isSafeInteger(value)) throw new EncodeError(`integer ${value} is beyond 2^53-1`);
@@ -127,12 +133,16 @@ function widen(value: unknown): unknown {
     return Object.is(value, -0) ? 0 : value;
   }
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return value;
-  if (Array.isArray(value)) return value.map(widen);
+  if (typeof value === 'object' && depth >= depthMax) throw new EncodeError(`nesting over ${depthMax}`);
+  if (Array.isArray(value)) return value.map((inner) => widen(inner, depth + 1));
   if (typeof value !== 'object') throw new EncodeError(`a ${typeof value} has no CBOR form in oneM2M`);
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null)
     throw new EncodeError('only plain objects have a CBOR form in oneM2M');
   const result: Record<string, unknown> = {};
-  for (const [key, inner] of Object.entries(value)) if (inner !== undefined) result[key] = widen(inner);
+  for (const [key, inner] of Object.entries(value)) {
+    // Assigned, it would become the prototype instead of a key.
+    if (inner !== undefined && key !== '__proto__') result[key] = widen(inner, depth + 1);
+  }
   return result;
 }

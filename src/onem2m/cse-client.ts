@@ -51,7 +51,7 @@ export class CseClient {
     this.#deadlineMs = options.deadlineMs;
   }
 
-  /** CREATE `content` under `to`. By default the answer carries only what the CSE set itself. */
+  /** CREATE `content` under `to`. Without `resultContent` the CSE answers with all attributes. */
   create(
     to: string,
     resourceType: ResourceType,

@@ -254,12 +254,15 @@ export const rootNames: Shape = {
   requestPrimitive: ['m2m:rqp', () => requestNames],
   responsePrimitive: ['m2m:rsp', () => responseNames],
   aggregatedResponse: ['m2m:agr', () => aggregatedResponse],
-  resourceWrapper: ['m2m:rce', () => rootNames],
+  resourceWrapper: ['m2m:rce', () => wrapperNames],
   uri: ['m2m:uri'],
   uriList: ['m2m:uril'],
   resourceReferenceList: ['m2m:rrl'],
   debugInfo: ['m2m:dbg'],
 };
+
+/** A resource beside its address (`rcn` 3, TS-0004 7.5.2), which has another short name there. */
+export const wrapperNames: Shape = { ...rootNames, uri: ['uri'] };
 
 const childRoots = Object.entries(rootNames).filter(
   // The CSEBase is nobody's child, and its root shares its long name with an attribute.

@@ -74,6 +74,7 @@ export function parseTimestamp(text: string): number | undefined {
   if (match === null) return undefined;
   const [, year, month, day, hour, minute, second, fraction] = match;
   const wholeMs = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
-  if (Number.isNaN(wholeMs)) return undefined;
-  return wholeMs + (fraction === undefined ? 0 : Math.floor(Number(`0.${fraction}`) * 1000));
+  // The parser takes the 31st of any month for the day it would be; such a text is no time.
+  if (Number.isNaN(wholeMs) || encodeTimestamp(wholeMs) !== text.slice(0, 15)) return undefined;
+  return wholeMs + (fraction === undefined ? 0 : Number(fraction.padEnd(3, '0').slice(0, 3)));
 }

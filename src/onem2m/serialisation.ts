@@ -7,8 +7,9 @@
  */
 import { DecodeError, EncodeError, errorText } from '../base/errors.ts';
 import { hexExcerpt } from '../base/text.ts';
-import { decodeCbor, encodeCbor } from './cbor.ts';
-import { requestNames, responseNames, rootNames } from './names.ts';
+import { cborBytesMax, decodeCbor, encodeCbor } from './cbor.ts';
+import { Operation } from './enums.ts';
+import { requestNames, responseNames, rootNames, wrapperNames } from './names.ts';
 import type { Shape } from './names.ts';
 import type { FilterCriteria, RequestPrimitive, ResponsePrimitive, Serialisation } from './primitives.ts';
 import type { PrimitiveContent } from './resources.ts';
@@ -16,10 +17,10 @@ import type { PrimitiveContent } from './resources.ts';
 /** A JSON-like object with short names. */
 export type WireObject = Record<string, unknown>;
 
-/** Octets one body may have (TS-0004 leaves it open; a gateway needs a bound, I8). */
-export const bodyBytesMax = 65_536;
+/** Octets one body may have in either serialisation. */
+export const bodyBytesMax: number = cborBytesMax;
 
-/** Nesting one body may have. */
+/** Lists and objects one body may have inside one another. */
 export const bodyDepthMax = 32;
 
 /** `primitiveContent` as it travels. Throws `EncodeError` for a value that has no oneM2M form. */
@@ -53,15 +54,18 @@ export function decodeRequest(wire: unknown): RequestPrimitive {
   const request: WireObject = { ...rest };
   requireText(request, 'requestIdentifier', 'rqi');
   requireText(request, 'to', 'to');
-  if (typeof request.operation !== 'number')
-    throw new DecodeError('request primitive: op is missing or no number');
-  const rt = responseType as WireObject | undefined;
-  if (typeof rt === 'object') {
-    request.responseType = rt.responseTypeValue;
-    if (Array.isArray(rt.notificationUri)) request.notificationUris = rt.notificationUri;
+  const { operation } = request;
+  if (typeof operation !== 'number' || !(operation in operationNames))
+    throw new DecodeError('request primitive: op is missing or none of 1 to 5');
+  checkParameters(request, 'request primitive');
+  if (responseType !== undefined && responseType !== null) {
+    const { responseTypeValue, notificationUri } = objectOf(responseType, 'request primitive, rt');
+    if (typeof responseTypeValue === 'number') request.responseType = responseTypeValue;
+    if (isTextList(notificationUri)) request.notificationUris = notificationUri;
   }
-  if (typeof filterCriteria === 'object' && filterCriteria !== null) {
-    request.filterCriteria = decodeFilterCriteria(filterCriteria as WireObject);
+  if (filterCriteria !== undefined && filterCriteria !== null) {
+    // A filter that is passed over would make a discovery return everything.
+    request.filterCriteria = decodeFilterCriteria(objectOf(filterCriteria, 'request primitive, fc'));
   }
   return request as unknown as RequestPrimitive;
 }
@@ -74,10 +78,11 @@ export function encodeResponse(response: ResponsePrimitive): WireObject {
 /** Throws `DecodeError` when there is no response status code. */
 export function decodeResponse(wire: unknown): ResponsePrimitive {
   const response = fromWire(responseNames, objectOf(wire, 'response primitive'), 0) as WireObject;
-  if (typeof response.responseStatusCode !== 'number') {
-    throw new DecodeError('response primitive: rsc is missing or no number');
+  if (!Number.isInteger(response.responseStatusCode)) {
+    throw new DecodeError('response primitive: rsc is missing or no whole number');
   }
   requireText(response, 'requestIdentifier', 'rqi');
+  checkParameters(response, 'response primitive');
   return response as unknown as ResponsePrimitive;
 }
 
@@ -108,7 +113,7 @@ function decodeFilterCriteria(wire: WireObject): FilterCriteria {
   const attributes: Record<string, string[]> = {};
   for (const [name, value] of Object.entries(wire)) {
     if (Object.hasOwn(filterShape, name)) known[name] = value;
-    else attributes[name] = (Array.isArray(value) ? value : [value]).map(String);
+    else if (name !== '__proto__') attributes[name] = (Array.isArray(value) ? value : [value]).map(String);
   }
   return { ...known, ...(Object.keys(attributes).length === 0 ? {} : { attributes }) };
 }
@@ -127,12 +132,13 @@ function longNames(shape: Shape): Map<string, string> {
 }
 
 function toWire(shape: Shape, value: unknown, depth: number): unknown {
-  if (depth > bodyDepthMax) throw new EncodeError(`nesting deeper than ${bodyDepthMax}`);
+  if (depth >= bodyDepthMax && isContainer(value)) throw new EncodeError(`nesting over ${bodyDepthMax}`);
   if (Array.isArray(value)) return value.map((item) => toWire(shape, item, depth + 1));
   if (!isObject(value)) return plain(value);
   const wire: WireObject = {};
   for (const [long, inner] of Object.entries(value)) {
-    if (inner === undefined) continue;
+    // Assigned, `__proto__` would become the prototype instead of a name.
+    if (inner === undefined || long === '__proto__') continue;
     const named = Object.hasOwn(shape, long) ? shape[long] : undefined;
     // Child resources come as lists; anything else under such a name is a custom attribute of that name.
     const isCustom = shape === customShape && named?.[0].startsWith('m2m:') === true && !Array.isArray(inner);
@@ -167,16 +173,18 @@ const customShape: Shape = rootNames.container?.[1]?.() ?? {};
 
 /** True for the root of a specialisation: at the top of a body, or as a list among the children of a resource. */
 function isCustomRoot(shape: Shape, name: string, value: unknown): boolean {
-  return shape === rootNames || (shape === customShape && name.includes(':') && Array.isArray(value));
+  if (shape === rootNames) return true;
+  if (shape === wrapperNames) return name !== 'uri';
+  return shape === customShape && name.includes(':') && Array.isArray(value);
 }
 
 function plainDeep(value: unknown, depth: number): unknown {
-  if (depth > bodyDepthMax) throw new EncodeError(`nesting deeper than ${bodyDepthMax}`);
+  if (depth >= bodyDepthMax && isContainer(value)) throw new EncodeError(`nesting over ${bodyDepthMax}`);
   if (Array.isArray(value)) return value.map((item) => plainDeep(item, depth + 1));
   if (!isObject(value)) return plain(value);
   const result: WireObject = {};
   for (const [name, inner] of Object.entries(value)) {
-    if (inner !== undefined) result[name] = plainDeep(inner, depth + 1);
+    if (inner !== undefined && name !== '__proto__') result[name] = plainDeep(inner, depth + 1);
   }
   return result;
 }
@@ -187,6 +195,10 @@ function plain(value: unknown): unknown {
   throw new EncodeError(
     `a value of type ${typeof value} has no oneM2M form; use text, number, boolean, array or object`,
   );
+}
+
+function isContainer(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
 }
 
 function isObject(value: unknown): value is WireObject {
@@ -203,12 +215,46 @@ function objectOf(value: unknown, what: string): WireObject {
   return value;
 }
 
+const operationNames: Readonly<Record<number, string>> = Object.fromEntries(
+  Object.entries(Operation).map(([name, code]) => [code, name]),
+);
+
+/** Optional parameters of a kind nobody can work with are refused; `null` counts as absent. */
+function checkParameters(primitive: WireObject, what: string): void {
+  for (const [name, value] of Object.entries(primitive)) {
+    if (value === null) delete primitive[name];
+    else if (name === 'primitiveContent') objectOf(value, `${what}, pc`);
+    else if (textParameters.has(name) && typeof value !== 'string') {
+      throw new DecodeError(`${what}: ${name} is no text`);
+    } else if (numberParameters.has(name) && typeof value !== 'number') {
+      throw new DecodeError(`${what}: ${name} is no number`);
+    }
+  }
+}
+
+const textParameters = new Set([
+  'to',
+  'from',
+  'releaseVersionIndicator',
+  'requestExpirationTimestamp',
+  'resultExpirationTimestamp',
+  'operationExecutionTime',
+  'originatingTimestamp',
+  'groupRequestIdentifier',
+]);
+
+const numberParameters = new Set(['resourceType', 'resultContent', 'eventCategory', 'discoveryResultType']);
+
+function isTextList(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string');
+}
+
 function requireText(object: WireObject, long: string, short: string): void {
   if (typeof object[long] !== 'string') throw new DecodeError(`primitive: ${short} is missing or no text`);
 }
 
 function checkDepth(value: unknown, depth: number): void {
-  if (depth > bodyDepthMax) throw new DecodeError(`body nests deeper than ${bodyDepthMax}`);
-  if (typeof value !== 'object' || value === null) return;
+  if (!isContainer(value)) return;
+  if (depth >= bodyDepthMax) throw new DecodeError(`body nests over ${bodyDepthMax} deep`);
   for (const inner of Object.values(value)) checkDepth(inner, depth + 1);
 }

@@ -4,8 +4,11 @@
  * A record is named by its log and number, so a repeat of it at the same CSE answers 4105 and counts as delivered. Another
  * CSE does not know the name: a record whose answer is still missing when the stream moves, and the records a crashed run
  * may have delivered without remembering, are in doubt. The lane asks the CSE they may be at before it sends them
- * elsewhere; where that cannot be settled the copy carries the label `baton:indoubt` (I2). A move is over only when nothing
- * is in doubt any more: a restart then has to ask one CSE at most, because all that is pending was sent to one only.
+ * elsewhere; where that cannot be settled the copy carries the label `baton:indoubt` (I2).
+ *
+ * A move is over when nothing is in doubt any more, or when its time is up: what is in doubt then is part of its outcome,
+ * for a restart to know of (`Moved`). So a restart has to ask one CSE at most: all else that is pending was sent to one
+ * only. The same destination again, as a repeated switch gives it, is no new move.
  */
 import type { Millis, Seq, StreamName } from '../base/units.ts';
 import { millis, seq as toSeq } from '../base/units.ts';
@@ -34,6 +37,8 @@ export interface RecordSource {
   peek(stream: StreamName, max: number): Promise<readonly StoredRecord[]>;
   /** Everything of the stream up to `throughSeq` is delivered. */
   acknowledge(stream: StreamName, throughSeq: Seq): void;
+  /** Everything of the stream up to `throughSeq` is settled without being delivered. */
+  giveUp(stream: StreamName, throughSeq: Seq): void;
   /** Number of the newest stored record of the stream; 0 before the first. */
   lastSeq(stream: StreamName): Seq;
 }
@@ -64,9 +69,27 @@ export interface UplinkObserver {
   onAlarm(stream: StreamName, text: string): void;
 }
 
-/** Records that may be at a CSE although nobody remembers its answer. */
+/** What a move came to. */
+export interface Moved {
+  /** First number for the new destination. */
+  readonly firstSeq: Seq;
+  /** Pending records up to this number may be at another CSE, which could not be asked in time. */
+  readonly inDoubtThrough?: Seq;
+}
+
+/** Bounds of a move: who waits for what no longer. */
+export interface MoveLimits {
+  /** The CSE left behind does not answer: nobody waits for it or asks it. */
+  readonly sourceLost: boolean;
+  /** Aborts when the answer to the record under way is no longer waited for. */
+  readonly quiet: AbortSignal;
+  /** Aborts when the records in doubt are no longer waited for. */
+  readonly settled: AbortSignal;
+}
+
+/** Records that may be at a CSE although nobody remembers its answer; at one that nobody can ask when it is undefined. */
 interface Doubt {
-  readonly destination: Destination;
+  readonly destination: Destination | undefined;
   readonly throughSeq: Seq;
   /** The record whose request was under way: it may still arrive after the CSE said that it has no such record. */
   readonly lateSeq?: Seq;
@@ -75,8 +98,8 @@ interface Doubt {
 
 interface PendingSwitch {
   readonly destination: Destination | undefined;
-  readonly sourceLost: boolean;
-  readonly moved: (firstSeq: Seq) => void;
+  readonly limits: MoveLimits;
+  readonly settle: (moved: Moved) => void;
 }
 
 /** Delivers one stream; see the header of this file. */
@@ -89,12 +112,16 @@ export class StreamLane {
   readonly #observer: UplinkObserver;
   readonly #stop = new AbortController();
   #destination: Destination | undefined;
+  /** Where the stream stands: the first number for its destination. */
+  #firstSeq: Seq = toSeq(1);
   #pending: PendingSwitch | undefined;
-  /** A move that is made but has records in doubt. */
-  #settling: { readonly moved: (firstSeq: Seq) => void; readonly firstSeq: Seq } | undefined;
+  /** Told when the move that is made has no records in doubt any more. */
+  #settling: ((moved: Moved) => void) | undefined;
   #doubts: Doubt[] = [];
   #underWay: AbortController | undefined;
   #wake: () => void = () => undefined;
+  /** The record at the head of the stream, when it was refused, and how often. */
+  #refused: { readonly seq: Seq; readonly count: number } | undefined;
   /** Something happened since the log was last looked at. */
   #stirred = false;
   #retryMs: number;
@@ -120,9 +147,12 @@ export class StreamLane {
   async run(): Promise<void> {
     while (!this.#stop.signal.aborted) {
       this.#stirred = false;
+      // Taken before the look into the log: what is stored meanwhile is the first that comes after.
+      const afterLast = toSeq(this.#source.lastSeq(this.stream) + 1);
       const record = (await this.#source.peek(this.stream, 1))[0];
-      if (this.#pending !== undefined) this.#move(this.#pending, record);
-      this.#settle(record);
+      const nextSeq = record?.seq ?? afterLast;
+      if (this.#pending !== undefined) this.#move(this.#pending, nextSeq);
+      this.#settle(nextSeq);
       const destination = this.#destination;
       if (destination === undefined || record === undefined) await this.#woken();
       else await this.#deliver(record, destination);
@@ -140,54 +170,80 @@ export class StreamLane {
     this.#stir();
   }
 
-  /** Records up to `throughSeq` may be at `destination` from an earlier run. */
-  doubt(destination: Destination, throughSeq: Seq): void {
-    this.#doubts.push({ destination, throughSeq, unreachable: false });
+  /** Records up to `throughSeq` may be at `destination`, or at one nobody can ask, from an earlier run. */
+  doubt(destination: Destination | undefined, throughSeq: Seq): void {
+    this.#doubts.push({ destination, throughSeq, unreachable: destination === undefined });
   }
 
   /**
-   * Sends everything from the next record on to `destination` (nowhere when undefined). Waits for the answer to the record
-   * under way until `signal` aborts; then that record is in doubt. With `sourceLost` nobody asks the CSE left behind.
-   * Resolves to the first number for the new destination once no record is in doubt any more.
+   * Sends everything from the next record on to `destination` (nowhere when undefined), as soon as no answer is awaited.
+   * A record whose answer is given up is in doubt. Resolves when the move is over; see the header of this file.
    */
-  switchTo(destination: Destination | undefined, sourceLost: boolean, signal: AbortSignal): Promise<Seq> {
+  switchTo(destination: Destination | undefined, limits: MoveLimits): Promise<Moved> {
+    const { quiet, settled } = limits;
     return new Promise((resolve) => {
       const giveUp = (): void => this.#underWay?.abort();
-      this.#pending = {
-        destination,
-        sourceLost,
-        moved: (firstSeq) => {
-          signal.removeEventListener('abort', giveUp);
-          resolve(firstSeq);
-        },
+      const giveIn = (): void => {
+        if (this.#settling === settle) this.#conclude();
       };
-      if (signal.aborted) giveUp();
-      else signal.addEventListener('abort', giveUp, { once: true });
+      const settle = (moved: Moved): void => {
+        quiet.removeEventListener('abort', giveUp);
+        settled.removeEventListener('abort', giveIn);
+        resolve(moved);
+      };
+      this.#overtake();
+      this.#pending = { destination, limits, settle };
+      quiet.addEventListener('abort', giveUp, { once: true });
+      settled.addEventListener('abort', giveIn, { once: true });
+      if (quiet.aborted) giveUp();
       this.#stir();
     });
   }
 
-  #move(pending: PendingSwitch, next: StoredRecord | undefined): void {
+  /** A move that another one overtakes is over. */
+  #overtake(): void {
+    this.#pending?.settle({ firstSeq: this.#firstSeq });
     this.#pending = undefined;
-    if (pending.sourceLost) for (const doubt of this.#doubts) doubt.unreachable = true;
-    this.#destination = pending.destination;
+    this.#conclude();
+  }
+
+  #move({ destination, limits, settle }: PendingSwitch, nextSeq: Seq): void {
+    this.#pending = undefined;
+    for (const doubt of this.#doubts) {
+      if (limits.sourceLost && !isAt(doubt, destination)) doubt.unreachable = true;
+    }
+    const before = this.#destination;
+    const isSame = before?.cseId === destination?.cseId && before?.epoch === destination?.epoch;
+    if (!isSame) this.#firstSeq = nextSeq;
+    this.#destination = destination;
     this.#retryMs = this.#settings.retryMsMin;
-    this.#settling?.moved(this.#settling.firstSeq);
-    this.#settling = {
-      moved: pending.moved,
-      firstSeq: next?.seq ?? toSeq(this.#source.lastSeq(this.stream) + 1),
-    };
+    this.#settling = settle;
+    if (limits.settled.aborted) this.#conclude();
   }
 
   /** Ends a move when the next record is in no doubt: what comes after it is in none either. */
-  #settle(next: StoredRecord | undefined): void {
-    const isDoubtful = this.#doubts.some(
-      ({ destination, throughSeq }) =>
-        next !== undefined && destination.cseId !== this.#destination?.cseId && throughSeq >= next.seq,
-    );
+  #settle(nextSeq: Seq): void {
+    const throughSeq = this.#inDoubtThrough();
+    const isDoubtful = throughSeq !== undefined && throughSeq >= nextSeq;
     if (isDoubtful && this.#destination !== undefined) return;
-    this.#settling?.moved(this.#settling.firstSeq);
+    this.#settling?.({ firstSeq: this.#firstSeq });
     this.#settling = undefined;
+  }
+
+  #conclude(): void {
+    const inDoubtThrough = this.#inDoubtThrough();
+    this.#settling?.({
+      firstSeq: this.#firstSeq,
+      ...(inDoubtThrough === undefined ? {} : { inDoubtThrough }),
+    });
+    this.#settling = undefined;
+  }
+
+  #inDoubtThrough(): Seq | undefined {
+    const elsewhere = this.#doubts.filter((doubt) => !isAt(doubt, this.#destination));
+    return elsewhere.length === 0
+      ? undefined
+      : toSeq(Math.max(...elsewhere.map(({ throughSeq }) => throughSeq)));
   }
 
   #stir(): void {
@@ -208,6 +264,7 @@ export class StreamLane {
       this.#acknowledge(record);
       return;
     }
+    if (this.#isInterrupted()) return;
     const abort = new AbortController();
     this.#underWay = abort;
     const sentMs = this.#clock.monotonicMs();
@@ -224,36 +281,46 @@ export class StreamLane {
       { deadlineMs: this.#settings.deadlineMs(), resultContent: ResultContent.nothing, signal: abort.signal },
     );
     this.#underWay = undefined;
-    if (outcome.ok || outcome.error.kind !== 'cancelled') {
+    if (outcome.ok || !saysNothing.includes(outcome.error.kind)) {
       const isAnswered = outcome.ok || outcome.error.kind === 'rejected';
       const tookMs = millis(this.#clock.monotonicMs() - sentMs);
       this.#observer.onExchange(destination, { isAnswered, sentMs, tookMs });
     }
-    await this.#conclude(record, destination, outcome);
+    await this.#takeIn(record, destination, outcome);
   }
 
-  async #conclude(record: StoredRecord, destination: Destination, outcome: CseOutcome): Promise<void> {
+  async #takeIn(record: StoredRecord, destination: Destination, outcome: CseOutcome): Promise<void> {
     if (outcome.ok || isRejectedWith(outcome.error, ResponseStatusCode.conflict)) {
       this.#acknowledge(record);
       return;
     }
     const { error } = outcome;
     if (error.kind !== 'rejected') this.#noteUnanswered(record, destination);
-    if (isContentRefused(error)) {
+    if (isContentRefused(error) && this.#countRefusal(record) >= refusalsMax) {
+      this.#settleRecord(record);
+      this.#source.giveUp(this.stream, record.seq);
       this.#observer.onRefused(this.stream, record.seq, error.message);
-      this.#acknowledge(record);
       return;
     }
-    if (isRejectedWith(error, ResponseStatusCode.notFound))
-      this.#observer.onContextLost(destination, error.message);
-    if (isRejectedWith(error, ResponseStatusCode.originatorHasNoPrivilege)) {
+    // A CSE that has lost the AE may say either.
+    const isContextLost =
+      isRejectedWith(error, ResponseStatusCode.notFound) ||
+      isRejectedWith(error, ResponseStatusCode.originatorHasNoPrivilege);
+    if (isContextLost) this.#observer.onContextLost(destination, error.message);
+    if (error.kind === 'rejected') {
       this.#observer.onAlarm(this.stream, `stream ${this.stream} is held back: ${error.message}`);
     }
-    if (this.#pending === undefined) await this.#backOff();
+    if (!this.#isInterrupted()) await this.#backOff();
+  }
+
+  #countRefusal(record: StoredRecord): number {
+    const { seq, count } = this.#refused ?? { seq: record.seq, count: 0 };
+    this.#refused = { seq: record.seq, count: seq === record.seq ? count + 1 : 1 };
+    return this.#refused.count;
   }
 
   #noteUnanswered(record: StoredRecord, destination: Destination): void {
-    const isSame = (doubt: Doubt): boolean => doubt.destination.cseId === destination.cseId;
+    const isSame = (doubt: Doubt): boolean => isAt(doubt, destination);
     const throughSeq = toSeq(
       Math.max(record.seq, ...this.#doubts.filter(isSame).map((doubt) => doubt.throughSeq)),
     );
@@ -262,10 +329,19 @@ export class StreamLane {
   }
 
   #acknowledge(record: StoredRecord): void {
-    this.#doubts = this.#doubts.filter((doubt) => doubt.throughSeq > record.seq);
+    this.#settleRecord(record);
     this.#source.acknowledge(this.stream, record.seq);
-    this.#retryMs = this.#settings.retryMsMin;
     this.#observer.onDelivered(this.stream, record.seq);
+  }
+
+  #settleRecord(record: StoredRecord): void {
+    this.#doubts = this.#doubts.filter((doubt) => doubt.throughSeq > record.seq);
+    this.#retryMs = this.#settings.retryMsMin;
+  }
+
+  /** Nothing more is sent to this destination. */
+  #isInterrupted(): boolean {
+    return this.#pending !== undefined || this.#stop.signal.aborted;
   }
 
   async #resolveDoubt(
@@ -274,8 +350,8 @@ export class StreamLane {
   ): Promise<'clear' | 'delivered' | 'inDoubt'> {
     let verdict: 'clear' | 'inDoubt' = 'clear';
     for (const doubt of this.#doubts) {
-      if (doubt.destination.cseId === destination.cseId || doubt.throughSeq < record.seq) continue;
-      if (doubt.unreachable) {
+      if (isAt(doubt, destination) || doubt.throughSeq < record.seq) continue;
+      if (doubt.unreachable || doubt.destination === undefined) {
         verdict = 'inDoubt';
         continue;
       }
@@ -300,14 +376,14 @@ export class StreamLane {
   }
 
   async #backOff(): Promise<void> {
-    const waitMs = millis(this.#retryMs * (0.5 + randomFraction(this.#entropy)));
+    const waitMs = millis(this.#retryMs * (0.5 + randomFraction(this.#entropy) / 2));
     this.#retryMs = Math.min(this.#retryMs * 2, this.#settings.retryMsMax);
     const wait = new AbortController();
     const slept = sleep(this.#clock, waitMs, wait.signal).catch(() => undefined);
     const woken = new Promise<void>((resolve) => {
       // A stored record does not shorten the wait; a switch or the end does.
       this.#wake = () => {
-        if (this.#pending !== undefined || this.#stop.signal.aborted) resolve();
+        if (this.#isInterrupted()) resolve();
       };
       this.#wake();
     });
@@ -316,13 +392,28 @@ export class StreamLane {
   }
 }
 
-/** The CSE refuses the record for what it is: sending it again cannot help. */
+/**
+ * Refusals of a record for what it is before it is given up, with growing waits between them: a CSE may be confused, or
+ * another may serve by then.
+ */
+const refusalsMax = 8;
+
+/** Outcomes that say nothing about the CSE: the request was withdrawn, or never left. */
+const saysNothing: readonly CseFailure['kind'][] = ['cancelled', 'closed', 'busy'];
+
+function isAt(doubt: Doubt, destination: Destination | undefined): boolean {
+  return doubt.destination !== undefined && doubt.destination.cseId === destination?.cseId;
+}
+
+/**
+ * The CSE refuses the record for what it is: sending it again is of little use. 5207 is not among the codes, because it may as
+ * well say that the CSE is full.
+ */
 function isContentRefused(error: CseFailure): boolean {
   const codes: number[] = [
     ResponseStatusCode.badRequest,
     ResponseStatusCode.contentsUnacceptable,
     ResponseStatusCode.unsupportedMediaType,
-    ResponseStatusCode.notAcceptable,
   ];
   return error.kind === 'rejected' && codes.includes(error.responseStatusCode);
 }

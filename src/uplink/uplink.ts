@@ -1,9 +1,10 @@
 import type { Millis, Seq, StreamName } from '../base/units.ts';
+import { millis } from '../base/units.ts';
 import type { Clock } from '../host/clock.ts';
 import type { Entropy } from '../host/entropy.ts';
 import type { Destination } from './destination.ts';
 import { StreamLane } from './stream-lane.ts';
-import type { RecordSource, UplinkObserver, UplinkSettings } from './stream-lane.ts';
+import type { Moved, RecordSource, UplinkObserver, UplinkSettings } from './stream-lane.ts';
 
 /** Delivers all streams of the gateway to the serving CSE, each in its own lane. */
 export class Uplink {
@@ -37,30 +38,36 @@ export class Uplink {
     this.#lanes.get(stream)?.notice();
   }
 
-  /** Records of an earlier run, up to the given numbers, may be at `destination`. */
-  doubt(destination: Destination, throughSeqs: ReadonlyMap<StreamName, Seq>): void {
+  /** Records of an earlier run, up to the given numbers, may be at `destination`, or at one nobody can ask. */
+  doubt(destination: Destination | undefined, throughSeqs: ReadonlyMap<StreamName, Seq>): void {
     for (const [stream, throughSeq] of throughSeqs) this.#lanes.get(stream)?.doubt(destination, throughSeq);
   }
 
   /**
    * Moves every stream to `destination` (to nowhere when undefined), each at its own quiet moment; what is unanswered
-   * after `deadlineMs` moves as it is, in doubt. `sourceLost` says that the CSE left behind does not answer. Resolves to the
-   * first number of each stream for the new destination when nothing is in doubt any more.
+   * after `deadlineMs` moves as it is, in doubt. `sourceLost` says that the CSE left behind does not answer: then nothing is
+   * waited for. Resolves when nothing is in doubt any more, at the latest after twice `deadlineMs`.
    */
   async switchTo(
     destination: Destination | undefined,
     options: { deadlineMs: Millis; sourceLost: boolean },
-  ): Promise<Map<StreamName, Seq>> {
-    const giveUp = new AbortController();
-    const cancel = this.#clock.schedule(options.deadlineMs, () => giveUp.abort());
+  ): Promise<Map<StreamName, Moved>> {
+    const { deadlineMs, sourceLost } = options;
+    const quiet = new AbortController();
+    const settled = new AbortController();
+    const cancelQuiet = this.#clock.schedule(deadlineMs, () => quiet.abort());
+    const cancelSettled = this.#clock.schedule(millis(2 * deadlineMs), () => settled.abort());
+    if (sourceLost) quiet.abort();
+    const limits = { sourceLost, quiet: quiet.signal, settled: settled.signal };
     try {
-      const moves = [...this.#lanes].map(async ([stream, lane]): Promise<[StreamName, Seq]> => [
+      const moves = [...this.#lanes].map(async ([stream, lane]): Promise<[StreamName, Moved]> => [
         stream,
-        await lane.switchTo(destination, options.sourceLost, giveUp.signal),
+        await lane.switchTo(destination, limits),
       ]);
       return new Map(await Promise.all(moves));
     } finally {
-      cancel();
+      cancelQuiet();
+      cancelSettled();
     }
   }
 }

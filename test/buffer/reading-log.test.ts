@@ -29,6 +29,24 @@ import {
   textOf,
 } from './world.ts';
 
+void t.test('what nobody takes is given up, and counts as evicted', async (t) => {
+  const world = await World.open(new SimulatedFilesystem());
+  const { log } = world;
+  for (let index = 0; index < 4; index++) await world.append(streamA, 10);
+  log.acknowledge(streamA, seq(1));
+  log.giveUp(streamA, seq(3));
+  log.giveUp(streamA, seq(2));
+  t.match(log.stats(), { stored: 4, delivered: 1, evicted: 2, pending: 1 });
+  t.same(
+    (await log.peek(streamA, 9)).map((record) => record.seq),
+    [4],
+  );
+  await log.close();
+  const again = await World.open(world.filesystem);
+  t.match(again.log.stats(), { stored: 4, delivered: 1, evicted: 2, pending: 1 }, 'also after a restart');
+  await again.log.close();
+});
+
 void t.test('append, peek, get, acknowledge', async (t) => {
   const limits = { quotaBytes: bytes(10 * 131_072), segmentBytesMax: bytes(131_072) };
   const world = await World.open(new SimulatedFilesystem(), new Witness(), { limits });

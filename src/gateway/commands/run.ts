@@ -1,4 +1,4 @@
-import { CancelledError } from '../../base/errors.ts';
+import { CancelledError, IoError } from '../../base/errors.ts';
 import { printable } from '../../base/text.ts';
 import { openParentChannel } from '../../host/child-process.ts';
 import { defaultFlightBounds, openFlightRecorder } from '../../trial/recorder.ts';
@@ -30,13 +30,9 @@ export const command: Command = {
 };
 
 async function runGateway(context: CommandContext): Promise<number> {
-  const { host, localSockets, options, pid } = context;
+  const { host, options, pid } = context;
   const config = await loadConfig(host.filesystem, options.text('config') ?? 'baton.yaml');
-  const control = await ControlServer.open({
-    host: { ...host, localSockets },
-    directory: config.dataDirectory,
-    pid,
-  });
+  const control = await openControl(context, config.dataDirectory);
   const stop = new AbortController();
   const onSignal = (): void => stop.abort(new CancelledError('ended by a signal'));
   context.signal.addEventListener('abort', onSignal, { once: true });
@@ -80,6 +76,20 @@ async function runGateway(context: CommandContext): Promise<number> {
   } finally {
     context.signal.removeEventListener('abort', onSignal);
     await control.close();
+  }
+}
+
+/** Takes the data directory; what keeps us from it is told with the way out. */
+async function openControl(context: CommandContext, directory: string): Promise<ControlServer> {
+  const { host, localSockets, pid } = context;
+  try {
+    return await ControlServer.open({ host: { ...host, localSockets }, directory, pid });
+  } catch (cause) {
+    if (!(cause instanceof IoError)) throw cause;
+    const wayOut = 'let this user write there, or set another dataDirectory';
+    throw new IoError(`the data directory ${directory} cannot be used: ${cause.message}; ${wayOut}`, {
+      cause,
+    });
   }
 }
 

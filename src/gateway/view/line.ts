@@ -51,6 +51,19 @@ export function clip(text: string, width: number): string {
   return width > 0 ? `${kept}…` : '';
 }
 
+/** Safe text in rows of at most `width` columns, broken between words; a longer word has a row of its own. */
+export function wrap(text: string, width: number): string[] {
+  const rows: string[] = [];
+  let row = '';
+  for (const word of text.split(' ')) {
+    if (row !== '' && widthOf(row) + 1 + widthOf(word) > width) {
+      rows.push(row);
+      row = word;
+    } else row = row === '' ? word : `${row} ${word}`;
+  }
+  return [...rows, row];
+}
+
 /** Text of exactly `width` columns. */
 export function pad(text: string, width: number): string {
   const clipped = clip(text, width);

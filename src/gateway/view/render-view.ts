@@ -1,8 +1,8 @@
 import type { TerminalSize } from '../../host/terminal.ts';
-import type { BufferStatus, CellStatus, GatewayStatus, LinkStatus } from '../status.ts';
+import type { AlarmStatus, BufferStatus, CellStatus, GatewayStatus, LinkStatus } from '../status.ts';
 import { bytesText, durationText, shortNumber } from './format.ts';
 import { levelRangeDbm, progressBar, signalBars, sparkline } from './graphs.ts';
-import { encodeLine, pad, padLeft, safe, span, widthOf } from './line.ts';
+import { encodeLine, pad, padLeft, safe, span, widthOf, wrap } from './line.ts';
 import type { Appearance, Line, Span, Style } from './line.ts';
 import { createViewModel, updateView } from './view-model.ts';
 import type { ViewModel } from './view-model.ts';
@@ -11,6 +11,7 @@ import type { ViewModel } from './view-model.ts';
 const phaseOrder = ['preparing', 'prepared', 'claiming', 'switching', 'catchingUp', 'releasing'];
 
 const graphHeightMax = 4;
+const alarmWidthMax = 1000;
 
 /** The view as text: at most `rows` lines of at most `columns` columns, joined by line feeds. */
 export function renderView(
@@ -355,6 +356,13 @@ export function renderHeadline(model: ViewModel, unicode: boolean): string {
   return encodeLine([span(parts.join('  '))], 400, { unicode, colour: false });
 }
 
+/** An alarm to its end, where the way out stands. */
+function wholeAlarm(status: GatewayStatus, { sinceMs, text }: AlarmStatus, columns: number): Line[] {
+  const since = durationText(status.uptimeMs - sinceMs);
+  const rows = wrap(`${safe(text, alarmWidthMax)}  (since ${since})`, Math.max(20, columns - 4));
+  return rows.map((row, index) => [span(index === 0 ? '  ! ' : '    ', 'bad'), span(row, 'bad')]);
+}
+
 /** A status in full, for a pipe or a glance, with a line feed at its end. */
 export function renderStatus(
   status: GatewayStatus,
@@ -362,9 +370,11 @@ export function renderStatus(
   appearance: Appearance = { unicode: true, colour: false },
 ): string {
   const model = updateView(createViewModel(''), { kind: 'status', status });
+  const [, ...below] = sections(model, columns, 1);
   const lines = [
     titleLine(model, columns),
-    ...sections(model, columns, 1).flatMap((section) => section.lines),
+    ...status.alarms.flatMap((alarm) => wholeAlarm(status, alarm, columns)),
+    ...below.flatMap((section) => section.lines),
   ];
   return lines.map((line) => `${encodeLine(line, columns, appearance)}\n`).join('');
 }

@@ -359,6 +359,7 @@ export class TrialWorld {
           streams: Object.keys(this.#options.streams).map((name) => ({ name, class: 'A' })),
         },
       ],
+      decision: { discoveryPeriodMs: 10_000 },
       ...this.#options.config,
     };
   }

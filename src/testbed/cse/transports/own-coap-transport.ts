@@ -1,6 +1,7 @@
 import { errorText } from '../../../base/errors.ts';
 import { err } from '../../../base/result.ts';
 import type { Result } from '../../../base/result.ts';
+import { BlockService } from '../../../coap/block-service.ts';
 import { CoapBinding } from '../../../coap/coap-binding.ts';
 import { CoapEndpoint } from '../../../coap/endpoint.ts';
 import type { Clock } from '../../../host/clock.ts';
@@ -10,7 +11,6 @@ import { formatPointOfAccess, parsePointOfAccess } from '../../../onem2m/address
 import type { DeliveryError, SendOptions } from '../../../onem2m/binding.ts';
 import type { RequestPrimitive, ResponsePrimitive, Serialisation } from '../../../onem2m/primitives.ts';
 import type { CseRequestHandler, CseTransport } from '../cse-transport.ts';
-import { BlockService } from './block-service.ts';
 import { answerMessage } from './coap-answer.ts';
 
 /** The CoAP binding of a testbed CSE on Baton's own endpoint: one socket for both directions, any network and clock. */

@@ -1,6 +1,6 @@
-import type { CoapMessage } from '../../../coap/message.ts';
-import type { SocketAddress } from '../../../host/network.ts';
-import { bodyBytesMax } from '../../../onem2m/serialisation.ts';
+import type { SocketAddress } from '../host/network.ts';
+import { bodyBytesMax } from '../onem2m/serialisation.ts';
+import type { CoapMessage } from './message.ts';
 
 type Handler = (message: CoapMessage, from: SocketAddress) => Promise<CoapMessage | undefined>;
 
@@ -9,7 +9,8 @@ const bodiesMax = 32;
 
 /**
  * The receiving side of block-wise transfer (RFC 7959): puts requests that come in blocks together before the handler
- * sees them, and hands long answers out block by block. Bodies are matched by peer, method and options, never by token.
+ * sees them, and hands long answers out block by block. Bodies are matched by peer, method and options, never by token,
+ * because some peers keep one token for a body and others draw one for each block.
  * At most 32 of each kind are held; the eldest gives way.
  */
 export class BlockService {
@@ -55,6 +56,7 @@ export class BlockService {
 
 function cut(answer: CoapMessage, number: number, size: number): CoapMessage {
   const end = (number + 1) * size;
+  if (number * size >= answer.payload.length) return plain('4.00');
   return {
     ...answer,
     payload: answer.payload.subarray(number * size, end),

@@ -1,0 +1,654 @@
+// Proves the whole oneM2M side of a gateway on a virtual clock, against an IN-CSE and three MN-CSEs over a network in memory
+// and a disk in memory: attachment, a handover by radio levels, orders, a CSE that loses its state, falls silent, or cannot be
+// reached for the claim, restarts, a fence; and the parts that only the gateway has: owed work, penalties, stores.
+import t from 'tap';
+import { DecodeError } from '../../src/base/errors.ts';
+import { bytes, cseId, dbm, epoch, millis, streamName } from '../../src/base/units.ts';
+import { openReadingLog } from '../../src/buffer/reading-log.ts';
+import type { ReadingLog } from '../../src/buffer/reading-log.ts';
+import { Downlink } from '../../src/downlink/downlink.ts';
+import { Alarms } from '../../src/gateway/alarms.ts';
+import { parseConfig } from '../../src/gateway/load-config.ts';
+import { createHandoverWorker } from '../../src/gateway/handover-worker.ts';
+import { decodeOwedTasks } from '../../src/gateway/owed-work.ts';
+import { Service } from '../../src/gateway/service.ts';
+import type { GatewayEvent, HandoverEndedEvent } from '../../src/gateway/status.ts';
+import { openCommandMemory, openHandoverJournal, openOwedStore } from '../../src/gateway/stores.ts';
+import { storeReading } from '../../src/gateway/intake.ts';
+import { homeAeOf, provisionHomeAe } from '../../src/handover/home-ae.ts';
+import { servingOf } from '../../src/handover/transition.ts';
+import { settle } from '../../src/host/clock.ts';
+import type { Host } from '../../src/host/host.ts';
+import { CseClient } from '../../src/onem2m/cse-client.ts';
+import { CseType, Operation, ResourceType } from '../../src/onem2m/enums.ts';
+import { MemoryNetwork } from '../../src/testbed/cse/memory-transport.ts';
+import { TestbedCse } from '../../src/testbed/cse/testbed-cse.ts';
+import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
+import { SimulatedClock } from '../../src/testbed/simulated-clock.ts';
+import { SimulatedFilesystem } from '../../src/testbed/simulated-filesystem.ts';
+import { Uplink } from '../../src/uplink/uplink.ts';
+
+const stream = streamName('temperature');
+const names = ['in', 'mn1', 'mn2', 'mn3'] as const;
+type Name = (typeof names)[number];
+const poaOf = (name: Name): string => `coap://192.0.2.${names.indexOf(name) + 1}:5683`;
+const ownPoa = 'coap://198.51.100.7:5683';
+const home = homeAeOf('gw1', 'cse-in');
+
+const config = parseConfig(
+  `
+device: gw1
+dataDirectory: /data
+inCse: { pointOfAccess: "${poaOf('in')}", cseId: /id-in, cseBaseName: cse-in }
+links: [{ name: cell0, localAddress: 198.51.100.7 }]
+sensors:
+  - name: s1
+    serialLine: { path: /dev/null, baudRate: 9600, format: json, acknowledge: true }
+    streams: [{ name: temperature, class: A, priority: 5 }]
+`,
+  'test.yaml',
+);
+
+/** One life of the gateway process. */
+interface Life {
+  readonly service: Service;
+  readonly log: ReadingLog;
+  readonly executed: string[];
+  readonly end: () => Promise<void>;
+  readonly abandon: () => void;
+}
+
+/** The CSEs, the network, the disk, and the gateway whose life can be ended and begun again. */
+class World {
+  readonly clock = new SimulatedClock();
+  readonly entropy = new SeededEntropy(5);
+  readonly network = new MemoryNetwork({ clock: this.clock, latencyMs: millis(10) });
+  readonly cses: Readonly<Record<Name, TestbedCse>>;
+  filesystem = new SimulatedFilesystem();
+  readonly events: GatewayEvent[] = [];
+  readonly alarms = new Alarms(this.clock, millis(0), (text, active) =>
+    this.events.push({ kind: 'alarm', text, active }),
+  );
+  stored = 0;
+  #life: Life | undefined;
+
+  constructor() {
+    const make = (name: Name): TestbedCse =>
+      new TestbedCse({
+        cseId: `/id-${name}`,
+        cseBaseName: `cse-${name}`,
+        cseType: name === 'in' ? CseType.inCse : CseType.mnCse,
+        spId: '//sp.example',
+        adminOriginator: 'CAdmin',
+        clock: this.clock,
+        entropy: this.entropy.fork(name),
+        transports: [this.network.transport(poaOf(name))],
+        remoteCseReaders: [home.aeId],
+        labels: name === 'in' ? [] : ['baton:target', `baton:cell=1850-${names.indexOf(name)}`],
+        ...(name === 'in'
+          ? {}
+          : { registrar: { cseId: '/id-in', pointOfAccess: poaOf('in'), cseBaseName: 'cse-in' } }),
+      });
+    this.cses = { in: make('in'), mn1: make('mn1'), mn2: make('mn2'), mn3: make('mn3') };
+  }
+
+  client(originator: string, name: Name): CseClient {
+    const binding = this.network.binding(poaOf(name));
+    return new CseClient({ binding, originator, entropy: this.entropy, deadlineMs: millis(2000) });
+  }
+
+  /** Lets time pass in small steps, so that what awaits the disk comes to its end in between. */
+  async pass(durationMs: number): Promise<void> {
+    const stepMs = 10;
+    for (let passed = 0; passed < durationMs; passed += stepMs) {
+      await this.clock.advance(stepMs);
+      await settle();
+    }
+  }
+
+  async until(what: string, isDone: () => boolean, limitMs = 60_000): Promise<void> {
+    for (let passed = 0; !isDone(); passed += 50) {
+      if (passed >= limitMs) throw new Error(`not within ${limitMs} ms: ${what}; ${this.summary()}`);
+      await this.pass(50);
+    }
+  }
+
+  /** Settles like `work`, letting time pass. */
+  async awaited<T>(work: Promise<T>): Promise<T> {
+    let isSettled = false;
+    const mark = (): void => void (isSettled = true);
+    work.then(mark, mark);
+    await this.until('the awaited work', () => isSettled);
+    return work;
+  }
+
+  summary(): string {
+    const alarms = this.alarms.list().map(({ text }) => text);
+    return JSON.stringify({ state: this.service.facts().state, alarms, ended: this.ended });
+  }
+
+  async open(): Promise<void> {
+    for (const cse of Object.values(this.cses)) await cse.start();
+    await this.pass(200);
+    const client = this.client(home.aeId, 'in');
+    const rights = { operators: ['COperator'], gatewayAeId: 'Sgw1' };
+    await this.awaited(provisionHomeAe(client, home, 'cse-in', rights));
+    await this.begin();
+  }
+
+  async close(): Promise<void> {
+    await this.end();
+    for (const cse of Object.values(this.cses)) await cse.stop();
+  }
+
+  async begin(): Promise<void> {
+    const host: Host = {
+      clock: this.clock,
+      entropy: this.entropy,
+      filesystem: this.filesystem,
+      network: undefined as never,
+      serialLines: undefined as never,
+    };
+    const log = await openReadingLog({
+      ...host,
+      directory: '/data/buffer',
+      streams: [{ name: stream, durability: 'A', priority: 5 }],
+      limits: { quotaBytes: bytes(1024 * 1024) },
+    });
+    const stores = { host, directory: '/data/state', onDamage: () => undefined };
+    const memory = await openCommandMemory(stores);
+    const journal = await openHandoverJournal(stores);
+    const executed: string[] = [];
+    const downlink = new Downlink({
+      memory,
+      execute: ({ id }) => Promise.resolve(void executed.push(id)),
+      onAlarm: (text) => this.alarms.raise('downlink', text),
+    });
+    await downlink.open();
+    const stopListening = this.network.listenAe(ownPoa, (request) => downlink.handle(request));
+    const service = new Service({
+      host,
+      config,
+      streams: [stream],
+      log,
+      access: {
+        pointOfAccess: ownPoa,
+        cseClient: (pointOfAccess, originator) =>
+          new CseClient({
+            binding: this.network.binding(pointOfAccess, ownPoa),
+            originator,
+            entropy: this.entropy,
+            deadlineMs: config.uplink.deadlineMs,
+          }),
+      },
+      linkName: 'cell0',
+      downlink,
+      journal,
+      owedStore: openOwedStore(stores),
+      telling: {
+        alarms: this.alarms,
+        tell: (event) => this.events.push(event),
+        log: (level, text) => this.events.push({ kind: 'log', level, text }),
+        record: () => undefined,
+      },
+    });
+    const stop = new AbortController();
+    const running = service.run(stop.signal);
+    this.#life = {
+      service,
+      log,
+      executed,
+      abandon: () => {
+        stopListening();
+        stop.abort();
+      },
+      end: async () => {
+        stop.abort();
+        stopListening();
+        await this.awaited(running);
+        await Promise.all([memory.close(), journal.close(), this.awaited(log.close())]);
+      },
+    };
+  }
+
+  /** Cuts the power: the disk keeps what was made durable, and nothing of this life goes on. */
+  powerCut(): void {
+    const image = this.filesystem.crash(() => 0);
+    this.filesystem.powerOff();
+    this.life.abandon();
+    this.filesystem = image;
+    this.#life = undefined;
+  }
+
+  async end(): Promise<void> {
+    const life = this.#life;
+    await life?.end();
+    this.#life = undefined;
+  }
+
+  get life(): Life {
+    if (this.#life === undefined) throw new Error('no gateway is running');
+    return this.#life;
+  }
+
+  get service(): Service {
+    return this.life.service;
+  }
+
+  get serving(): string | undefined {
+    return servingOf(this.service.facts().state)?.cse.cseId;
+  }
+
+  get state(): string {
+    return this.service.facts().state.kind;
+  }
+
+  get ended(): HandoverEndedEvent[] {
+    return this.events.filter((event) => event.kind === 'handoverEnded');
+  }
+
+  /** Levels of the cells of the three MN-CSEs. */
+  sample(...rsrp: readonly [number, number, number]): void {
+    this.service.takeSample({
+      source: 'modem',
+      atMs: this.clock.monotonicMs(),
+      cells: rsrp.map((level, at) => ({
+        rat: 'nr',
+        serving: at === 0,
+        identity: { arfcn: 1850, pci: at + 1 },
+        rsrpDbm: { value: dbm(level), raw: `${level}` },
+      })),
+    });
+  }
+
+  async store(): Promise<void> {
+    this.stored++;
+    await this.awaited(
+      storeReading(this.life.log, {
+        stream,
+        value: this.stored,
+        monotonicMs: this.clock.monotonicMs(),
+        wall: { unixMs: this.clock.unixMs(), source: 'system' },
+      }),
+    );
+  }
+
+  /** A second of life: a sample and two readings. */
+  async second(...rsrp: readonly [number, number, number]): Promise<void> {
+    this.sample(...rsrp);
+    for (let half = 0; half < 2; half++) {
+      await this.store();
+      await this.pass(500);
+    }
+  }
+
+  async drive(
+    seconds: number,
+    levels: readonly [number, number, number],
+    isDone = (): boolean => false,
+  ): Promise<void> {
+    for (let at = 0; at < seconds && !isDone(); at++) await this.second(...levels);
+  }
+
+  async attach(): Promise<void> {
+    await this.drive(30, [-80, -100, -110], () => this.serving === '/id-mn1' && this.state === 'serving');
+  }
+
+  readonly #gone = new Map<string, { seq: number; isLabelled: boolean }[]>();
+
+  /** Readings at a CSE, also those it held before it lost its state. */
+  at(name: Name): { seq: number; isLabelled: boolean }[] {
+    const path = `cse-${name}/gw1/${stream}/`;
+    const live = this.cses[name]
+      .dump()
+      .filter(
+        (resource) =>
+          resource.path.startsWith(path) && resource.resourceType === ResourceType.contentInstance,
+      )
+      .map(({ attributes }) => ({
+        seq: Number((attributes.content as { q: number }).q),
+        isLabelled: (attributes.labels as string[] | undefined)?.includes('baton:indoubt') ?? false,
+      }));
+    return [...(this.#gone.get(name) ?? []), ...live];
+  }
+
+  async loseState(name: Name): Promise<void> {
+    this.#gone.set(name, this.at(name));
+    await this.cses[name].restart({ keepState: false });
+  }
+
+  labels(name: Name): readonly string[] {
+    const ae = this.cses[name].dump().find(({ path }) => path === `cse-${name}/gw1`);
+    return (ae?.attributes.labels ?? []) as string[];
+  }
+
+  /** What is wrong with the readings after everything was delivered: nothing lost, doubles only under the label, in order. */
+  async wrong(): Promise<string[]> {
+    await this.until('everything is delivered', () => this.life.log.stats().pending === 0);
+    const wrong: string[] = [];
+    const copies = new Map<number, { isLabelled: boolean }[]>();
+    for (const name of ['mn1', 'mn2', 'mn3'] as const) {
+      const held = this.at(name);
+      for (const { seq, isLabelled } of held) copies.set(seq, [...(copies.get(seq) ?? []), { isLabelled }]);
+      if (held.some(({ seq }, at) => seq <= (held[at - 1]?.seq ?? 0))) wrong.push(`${name} is out of order`);
+    }
+    for (let seq = 1; seq <= this.stored; seq++) {
+      const found = copies.get(seq) ?? [];
+      if (found.length === 0) wrong.push(`${seq} is lost`);
+      if (found.filter(({ isLabelled }) => !isLabelled).length > 1) wrong.push(`${seq} is double`);
+    }
+    const { stored, delivered, evicted, pending } = this.life.log.stats();
+    if (stored !== delivered + evicted + pending) wrong.push('the account is wrong');
+    return wrong;
+  }
+
+  command(name: Name, id: string): Promise<unknown> {
+    return this.awaited(
+      this.client('CAdmin', name).create(`cse-${name}/gw1/cmd`, ResourceType.contentInstance, {
+        contentInstance: { content: { id, command: 'ping' } },
+      }),
+    );
+  }
+}
+
+async function openWorld(t: { teardown(done: () => unknown): void }): Promise<World> {
+  const world = new World();
+  t.teardown(() => world.close());
+  await world.open();
+  await world.attach();
+  return world;
+}
+
+t.setTimeout(120_000);
+
+void t.test('attach, hand over by levels, by order', async (t) => {
+  const world = await openWorld(t);
+  t.equal(world.serving, '/id-mn1');
+  t.match(world.ended, [{ outcome: 'completed', trigger: 'initial', epoch: 1 }]);
+  await world.command('mn1', 'one');
+  await world.pass(200);
+  await world.drive(10, [-80, -100, -110]);
+  await world.drive(30, [-110, -80, -110], () => world.ended.length === 2);
+  t.match(world.ended[1], {
+    outcome: 'completed',
+    trigger: 'a3',
+    source: '/id-mn1',
+    target: '/id-mn2',
+    epoch: 2,
+  });
+  t.equal(world.serving, '/id-mn2');
+  t.same(world.labels('mn1').slice(0, 2), ['baton:dev=gw1', 'baton:state=moved'], 'the source is released');
+  t.same(world.labels('mn2').slice(0, 2), ['baton:dev=gw1', 'baton:state=serving']);
+  await world.command('mn2', 'two');
+  await world.pass(200);
+  t.same(world.life.executed, ['one', 'two'], 'commands arrive at both');
+  t.match(await world.awaited(world.service.orderHandover('/id-nowhere')), {
+    accepted: false,
+    reason: /no candidate; known/,
+  });
+  t.match(await world.awaited(world.service.orderHandover('/id-mn2')), { accepted: false });
+  t.match(await world.awaited(world.service.orderHandover('/id-mn3')), { accepted: true, target: '/id-mn3' });
+  t.match(await world.awaited(world.service.orderHandover('/id-mn1')), {
+    accepted: false,
+    reason: /not possible while/,
+  });
+  await world.until('the ordered handover', () => world.ended.length === 3);
+  t.match(world.ended[2], { outcome: 'completed', trigger: 'operator', target: '/id-mn3', epoch: 3 });
+  await world.drive(3, [-110, -80, -80]);
+  t.same(await world.wrong(), []);
+  t.notOk(['mn1', 'mn2', 'mn3'].some((name) => world.at(name as Name).some(({ isLabelled }) => isLabelled)));
+  const ledgers = world.cses.in.dump().filter(({ path }) => /serving\/s\d$/.test(path)).length;
+  t.equal(ledgers, 3, 'each epoch has its ledger');
+});
+
+void t.test('a serving CSE that loses its state', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(5, [-80, -100, -110]);
+  await world.loseState('mn1');
+  await world.drive(10, [-80, -100, -110]);
+  t.equal(world.serving, '/id-mn1');
+  t.equal(world.ended.length, 1, 'no handover was needed');
+  t.same(
+    world.labels('mn1').slice(0, 2),
+    ['baton:dev=gw1', 'baton:state=serving'],
+    'its context is made again',
+  );
+  await world.command('mn1', 'after');
+  await world.pass(200);
+  t.same(world.life.executed, ['after'], 'with the way down');
+  t.same(await world.wrong(), []);
+});
+
+void t.test('a serving CSE that falls silent, and comes back', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(5, [-80, -100, -110]);
+  world.network.cut(poaOf('mn1'));
+  const sinceMs = world.clock.monotonicMs();
+  await world.drive(30, [-80, -100, -110], () => world.serving === '/id-mn2');
+  t.ok(world.clock.monotonicMs() - sinceMs < 10_000, 'another CSE serves soon');
+  await world.until('the end of the handover', () => world.ended.length === 2);
+  t.match(world.ended[1], { outcome: 'completed', trigger: 'servingLost', target: '/id-mn2' });
+  world.network.heal(poaOf('mn1'));
+  await world.drive(7, [-80, -100, -110]);
+  t.equal(world.ended.length, 2, 'it is not tried again at once, however strong its cell');
+  await world.drive(40, [-110, -80, -110], () => world.labels('mn1').includes('baton:state=moved'));
+  t.ok(world.labels('mn1').includes('baton:state=moved'), 'it is released when it answers again');
+  t.same(await world.wrong(), []);
+  await world.drive(90, [-80, -100, -110], () => world.ended.length === 3);
+  t.match(world.ended[2], { target: '/id-mn1', outcome: 'completed' }, 'later it serves again');
+  t.same(await world.wrong(), []);
+});
+
+void t.test('source and target silent, one after the other', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(5, [-80, -100, -110]);
+  world.network.cut(poaOf('mn1'));
+  await world.drive(30, [-80, -100, -110], () => world.state === 'claiming');
+  world.network.cut(poaOf('mn2'));
+  await world.drive(120, [-80, -100, -110], () => world.serving === '/id-mn3' && world.state === 'serving');
+  t.equal(world.serving, '/id-mn3', 'a target that dies right after the claim is no dead end');
+  t.same(await world.wrong(), []);
+});
+
+void t.test('IN-CSE out of reach for the claim', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(10, [-80, -100, -110]);
+  world.cses.in.misbehaviour.add({ action: { kind: 'dropRequest' }, originator: home.aeId });
+  await world.drive(30, [-110, -80, -110], () => world.state === 'claiming');
+  t.equal(world.state, 'claiming');
+  const before = world.at('mn1').length;
+  await world.loseState('mn1');
+  await world.drive(15, [-110, -80, -110]);
+  t.equal(world.state, 'claiming');
+  t.ok(world.at('mn1').length > before + 15, 'the source goes on serving, and is mended meanwhile');
+  t.equal(world.at('mn2').length, 0, 'nothing goes to a target that is not claimed');
+  t.match(world.alarms.list(), [{ text: /claim of epoch 2 is unanswered/ }]);
+  world.cses.in.misbehaviour.clear();
+  await world.until('the claim', () => world.ended.length === 2);
+  t.match(world.ended[1], { outcome: 'completed', epoch: 2, target: '/id-mn2' });
+  t.same(
+    world.alarms.list().filter(({ text }) => text.includes('claim')),
+    [],
+  );
+  t.same(await world.wrong(), []);
+});
+
+void t.test('restarts: commands that came meanwhile, and readings', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(5, [-80, -100, -110]);
+  await world.command('mn1', 'before');
+  await world.pass(200);
+  await world.end();
+  await world.command('mn1', 'meanwhile');
+  await world.pass(60_000);
+  await world.begin();
+  await world.pass(2000);
+  t.same(world.life.executed, ['meanwhile'], 'what came while the process was down, and nothing twice');
+  await world.drive(5, [-80, -100, -110]);
+  t.equal(world.serving, '/id-mn1');
+  t.same(await world.wrong(), []);
+});
+
+void t.test('fenced: another gateway with our identity claims', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(8, [-80, -100, -110]);
+  const other = await world.awaited(
+    world.client(home.aeId, 'in').create(`${home.address}/serving`, ResourceType.contentInstance, {
+      contentInstance: { resourceName: 'e2', content: { epoch: 2, nonce: 'other' } },
+    }),
+  );
+  t.ok(other.ok);
+  await world.drive(30, [-110, -80, -110], () => world.state === 'fenced');
+  t.equal(world.state, 'fenced');
+  t.match(
+    world.alarms.list().map(({ text }) => text),
+    [/fenced/],
+    'it says so',
+  );
+  const written = (): number => world.at('mn1').length + world.at('mn2').length + world.at('mn3').length;
+  await world.pass(500);
+  const count = written();
+  world.cses.mn2.misbehaviour.add({ action: { kind: 'dropRequest' }, originator: 'Sgw1' });
+  await world.drive(40, [-110, -80, -110]);
+  t.equal(written(), count, 'and writes nothing more (I6)');
+  t.equal(world.cses.mn2.misbehaviour.hits, 0, 'not even what a sweep would');
+  t.match(await world.awaited(world.service.orderHandover('/id-mn3')), { accepted: false, reason: /fenced/ });
+  await world.end();
+  for (const key of ['fenced', 'handover']) world.alarms.clear(key);
+  await world.begin();
+  await world.drive(5, [-110, -80, -110]);
+  t.equal(world.state, 'fenced', 'also after a restart');
+  t.match(world.alarms.list(), [{ text: /fenced/ }], 'and says so again');
+  t.equal(written(), count);
+  t.equal(world.life.log.stats().pending > 0, true, 'readings are kept');
+});
+
+void t.test('what others write into the record, and CSEs that refuse', async (t) => {
+  const world = new World();
+  t.teardown(() => world.close());
+  for (const cse of Object.values(world.cses)) await cse.start();
+  await world.pass(200);
+  const rights = { operators: ['COperator'], gatewayAeId: 'Sgw1' };
+  await world.awaited(provisionHomeAe(world.client(home.aeId, 'in'), home, 'cse-in', rights));
+  const operator = world.client('COperator', 'in');
+  await world.awaited(
+    operator.create(`${home.address}/serving`, ResourceType.contentInstance, {
+      contentInstance: { resourceName: 'note', content: 'hello' },
+    }),
+  );
+  world.cses.mn1.misbehaviour.add({
+    action: { kind: 'answer', responseStatusCode: 5000 },
+    operation: Operation.create,
+    originator: 'Sgw1',
+  });
+  await world.begin();
+  await world.drive(15, [-80, -90, -110]);
+  t.equal(world.serving, undefined);
+  t.match(
+    world.alarms.list(),
+    [{ text: /serving\/?.*note carries no epoch; remove it/ }],
+    'a clear alarm, no crash',
+  );
+  await world.awaited(operator.delete(`${home.address}/serving/note`));
+  await world.drive(30, [-80, -90, -110], () => world.serving !== undefined && world.state === 'serving');
+  t.equal(world.serving, '/id-mn2', 'the next best when the best refuses');
+  t.match(world.ended[0], { outcome: 'rolledBack', target: '/id-mn1' });
+  t.same(await world.wrong(), []);
+});
+
+void t.test('a restart asks the CSE it left what it holds', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(3, [-80, -100, -110]);
+  const isReading = { operation: Operation.create, to: `cse-mn1/gw1/${stream}` } as const;
+  await world.pass(1500);
+  for (let at = 0; at < 5; at++) {
+    await world.store();
+    await world.pass(50);
+  }
+  t.equal(world.life.log.stats().pending, 0, 'delivered, which the disk does not know yet');
+  world.powerCut();
+  world.cses.mn1.misbehaviour.add({ ...isReading, action: { kind: 'dropRequest' } });
+  const held = world.at('mn1').length;
+  await world.begin();
+  await world.pass(300);
+  t.ok(world.life.log.stats().pending >= 5, 'readings are there again that the CSE has');
+  await world.awaited(world.service.orderHandover('/id-mn2'));
+  await world.until('the ordered handover', () => world.ended.length === 2);
+  await world.drive(2, [-80, -100, -110]);
+  t.same(await world.wrong(), []);
+  t.equal(world.at('mn1').length, held);
+  t.notOk(
+    world.at('mn2').some(({ isLabelled }) => isLabelled),
+    'it could be asked',
+  );
+});
+
+void t.test('a target whose notifications do not arrive', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(3, [-80, -100, -110]);
+  world.cses.mn2.misbehaviour.add({
+    direction: 'outgoing',
+    operation: Operation.notify,
+    action: { kind: 'dropRequest' },
+  });
+  await world.awaited(world.service.orderHandover('/id-mn2'));
+  await world.until('the end of the handover', () => world.ended.length === 2);
+  t.match(world.ended[1], { outcome: 'rolledBack', reason: /notifications do not reach/ });
+  t.equal(world.serving, '/id-mn1');
+  t.same(world.labels('mn2'), [], 'and nothing is left there');
+});
+
+void t.test('a switch is not over before what was delivered is durable', async (t) => {
+  const clock = new SimulatedClock();
+  let isDurable = false;
+  const uplink = new Uplink({
+    streams: [],
+    source: undefined as never,
+    clock,
+    entropy: new SeededEntropy(1),
+    settings: undefined as never,
+    observer: undefined as never,
+  });
+  const worker = createHandoverWorker({
+    uplink,
+    syncLog: () => Promise.resolve(isDurable),
+    destinationFor: () => undefined as never,
+    context: undefined as never,
+    record: undefined as never,
+    downlink: undefined as never,
+    owed: undefined as never,
+    clock,
+    entropy: new SeededEntropy(1),
+    clientFor: undefined as never,
+    link: { name: 'cell0', pointOfAccess: ownPoa },
+    aes: {},
+    graceMs: millis(1),
+  });
+  const cse = { cseId: cseId('/id-a'), cseBaseName: 'cse-a', pointOfAccess: 'coap://192.0.2.1' };
+  const transaction = { epoch: epoch(1), nonce: 'n', trigger: 'a3', target: cse, alternatives: [] } as const;
+  const limits = { deadlineMs: millis(100), signal: new AbortController().signal };
+  t.match(await worker.switch(transaction, limits), { kind: 'failed' });
+  isDurable = true;
+  t.match(await worker.switch(transaction, limits), { kind: 'succeeded', firstSeqs: {}, inDoubt: {} });
+});
+
+void t.test('stored form of owed work', (t) => {
+  const cse = { cseId: cseId('/id-a'), cseBaseName: 'cse-a', pointOfAccess: 'coap://192.0.2.1' };
+  const tasks = [
+    { kind: 'ledger', epoch: epoch(1), firstSeqs: { s: 1 } },
+    { kind: 'orphan', epoch: epoch(2), cse },
+  ];
+  t.same(decodeOwedTasks(JSON.parse(JSON.stringify(tasks))), tasks);
+  const junk = [
+    undefined,
+    {},
+    [null],
+    [7],
+    [{ kind: 'x', epoch: 1 }],
+    [{ kind: 'ledger', epoch: -1, firstSeqs: {} }],
+    [{ kind: 'ledger', epoch: 1, firstSeqs: { s: 'x' } }],
+    [{ kind: 'orphan', epoch: 1, cse: { cseId: '/x' } }],
+  ];
+  for (const value of junk) t.throws(() => decodeOwedTasks(value), DecodeError, JSON.stringify(value));
+  t.end();
+});

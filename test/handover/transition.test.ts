@@ -1,0 +1,501 @@
+// Proves the handover transaction: the pure transition by exploring every state with every input (no dead end, no way back
+// after the claim, one end per attempt), and the runner by doubles that record order (durable before visible, late outcomes
+// ignored, deadlines, resume from every journaled state, a disk that refuses).
+import * as fc from 'fast-check';
+import t from 'tap';
+import { DecodeError } from '../../src/base/errors.ts';
+import { cseId, epoch, millis } from '../../src/base/units.ts';
+import { decodeHandoverState } from '../../src/handover/handover-state-codec.ts';
+import { HandoverRunner } from '../../src/handover/runner.ts';
+import type {
+  HandoverJournal,
+  HandoverRecord,
+  HandoverWorker,
+  WorkContext,
+  WorkOutcome,
+} from '../../src/handover/runner.ts';
+import { servingOf, transactionOf, transition } from '../../src/handover/transition.ts';
+import type {
+  CseReference,
+  HandoverEffect,
+  HandoverInput,
+  HandoverState,
+  HandoverWork,
+  Transaction,
+} from '../../src/handover/transition.ts';
+import { settle } from '../../src/host/clock.ts';
+import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
+import { SimulatedClock } from '../../src/testbed/simulated-clock.ts';
+
+const settings = { phaseDeadlineMs: millis(1000), switchDeadlineMs: millis(300), repeatMs: millis(50) };
+
+function cse(name: string): CseReference {
+  return { cseId: cseId(`/id-${name}`), cseBaseName: `cse-${name}`, pointOfAccess: `mem://${name}` };
+}
+
+const [a, b, c] = [cse('a'), cse('b'), cse('c')];
+const cses = [a, b, c];
+const idleKinds: readonly string[] = ['detached', 'serving', 'fenced'];
+const undoneKinds: readonly string[] = ['preparing', 'prepared', 'rollingBack'];
+
+const outcomes: readonly HandoverInput[] = [
+  { kind: 'succeeded', firstSeqs: { s: 5 } },
+  { kind: 'succeeded', firstSeqs: { s: 5 }, inDoubt: { s: 7 } },
+  { kind: 'failed', reason: 'failed' },
+  { kind: 'refused', reason: 'refused' },
+  { kind: 'lost', reason: 'lost' },
+  { kind: 'deadline' },
+  { kind: 'restarted' },
+];
+
+const begins: readonly HandoverInput[] = cses.flatMap((target) =>
+  [[], cses, [c, c, b]].flatMap((alternatives) =>
+    [0, 2].map((knownEpoch): HandoverInput => {
+      return {
+        kind: 'begin',
+        trigger: 'a3',
+        target,
+        alternatives,
+        nonce: 'n',
+        knownEpoch: epoch(knownEpoch),
+      };
+    }),
+  ),
+);
+const inputs = [...outcomes, ...begins];
+
+function runsIn(effects: readonly HandoverEffect[]): Extract<HandoverEffect, { kind: 'run' }>[] {
+  return effects.filter((effect) => effect.kind === 'run');
+}
+
+function epochOf(state: HandoverState): number {
+  const transaction = transactionOf(state);
+  if (transaction !== undefined) return transaction.epoch;
+  return 'lastEpoch' in state ? state.lastEpoch : (servingOf(state)?.epoch ?? 0);
+}
+
+/** Every state that can be reached with epochs up to 3, and every step between them. */
+function explore(): {
+  states: HandoverState[];
+  steps: [HandoverState, HandoverInput, ReturnType<typeof transition>][];
+} {
+  const seen = new Map<string, HandoverState>();
+  const steps: [HandoverState, HandoverInput, ReturnType<typeof transition>][] = [];
+  const open: HandoverState[] = [{ kind: 'detached', lastEpoch: epoch(0) }];
+  for (let state = open.pop(); state !== undefined; state = open.pop()) {
+    const key = JSON.stringify(state);
+    if (seen.has(key) || epochOf(state) > 3) continue;
+    seen.set(key, state);
+    for (const input of inputs) {
+      const next = transition(settings, state, input);
+      steps.push([state, input, next]);
+      open.push(next.state);
+    }
+  }
+  return { states: [...seen.values()], steps };
+}
+
+const explored = explore();
+
+void t.test('every state with every input', (t) => {
+  const kinds = new Set(explored.states.map(({ kind }) => kind));
+  t.equal(kinds.size, 10, 'all kinds of states are reached');
+  t.comment(`${explored.states.length} states, ${explored.steps.length} steps`);
+  const broken = { idle: 0, running: 0, epochs: 0, forward: 0, early: 0, ends: 0, restart: 0, journal: 0 };
+  for (const [state, input, { state: next, effects }] of explored.steps) {
+    const isIdle = idleKinds.includes(next.kind);
+    const runs = runsIn(effects);
+    const isStill = next === state;
+    if (idleKinds.includes(state.kind) && input.kind !== 'begin' && !isStill) broken.idle++;
+    // Whatever becomes of a working state, exactly one work with a deadline is then pending.
+    if (isIdle ? runs.length > 0 : runs.length > 1 || (runs.length === 0 && !isStill)) broken.running++;
+    if (runs.some(({ deadlineMs, delayMs }) => !(deadlineMs > 0) || delayMs < 0)) broken.running++;
+    // An unclaimed epoch may be given back by an undone attempt; who serves never goes back.
+    if ((servingOf(next)?.epoch ?? 99) < (servingOf(state)?.epoch ?? 0)) broken.epochs++;
+    const before = transactionOf(state);
+    const after = transactionOf(next);
+    if (after !== undefined && after.epoch <= (after.source?.epoch ?? 0)) broken.epochs++;
+    if (['switching', 'catchingUp', 'releasing'].includes(state.kind)) {
+      const isForward = ['switching', 'catchingUp', 'releasing', 'serving'].includes(next.kind);
+      if (!isForward || servingOf(next)?.cse !== before?.target) broken.forward++;
+    }
+    if (input.kind === 'restarted' && after !== undefined) {
+      if (undoneKinds.includes(state.kind) && runs[0]?.work !== 'undo') broken.restart++;
+      if (!undoneKinds.includes(state.kind) && (next !== state || runs.length !== 1)) broken.restart++;
+    }
+    if (['preparing', 'prepared'].includes(state.kind) && servingOf(next) !== before?.source) broken.early++;
+    const ends = effects.filter((effect) => effect.kind === 'ended');
+    const isAttemptOver = before !== undefined && after?.target !== before.target;
+    if (ends.length !== (isAttemptOver ? 1 : 0)) broken.ends++;
+    if (ends.some((effect) => effect.transaction.target !== before?.target)) broken.ends++;
+    if (JSON.stringify(decodeHandoverState(JSON.parse(JSON.stringify(next)))) !== JSON.stringify(next)) {
+      broken.journal++;
+    }
+  }
+  const none = { idle: 0, running: 0, epochs: 0, forward: 0, early: 0, ends: 0, restart: 0, journal: 0 };
+  t.same(broken, none);
+  t.end();
+});
+
+void t.test('what begins, and what does not', (t) => {
+  const serving: HandoverState = { kind: 'serving', serving: { cse: a, epoch: epoch(7) } };
+  const begin = (target: CseReference, alternatives: readonly CseReference[], knownEpoch: number) =>
+    transition(settings, serving, {
+      kind: 'begin',
+      trigger: 'operator',
+      target,
+      alternatives,
+      nonce: 'n',
+      knownEpoch: epoch(knownEpoch),
+    });
+  t.equal(begin(a, [b], 7).state, serving, 'the serving CSE as target changes nothing');
+  const begun = transactionOf(begin(b, [a, b, c, c], 4).state);
+  t.equal(begun?.epoch, 8);
+  t.same(begun?.alternatives, [c], 'neither the source nor the target nor anything twice is an alternative');
+  t.equal(transactionOf(begin(b, [], 30).state)?.epoch, 31, 'the record may know a higher epoch');
+
+  const tried: string[] = [];
+  let { state, effects } = begin(b, [c, cse('d')], 7);
+  const all = [...effects];
+  while (!idleKinds.includes(state.kind)) {
+    const run = runsIn(effects)[0];
+    if (run?.work === 'prepare') tried.push(run.transaction.target.cseId);
+    ({ state, effects } = transition(settings, state, { kind: 'failed', reason: 'no' }));
+    all.push(...effects);
+  }
+  t.same(tried, ['/id-b', '/id-c', '/id-d'], 'alternatives are tried in their order');
+  t.same(state, serving, 'and then the source goes on');
+  t.equal(all.filter(({ kind }) => kind === 'noteOrphan').length, 3, 'an undo that failed is owed');
+
+  const undone = transition(
+    settings,
+    { kind: 'rollingBack', reason: 'r', transaction: { ...(begun as Transaction), alternatives: [] } },
+    { kind: 'succeeded' },
+  );
+  t.same(undone.state, serving);
+  const { source: _source, ...first } = { ...(begun as Transaction), alternatives: [] };
+  const detached = transition(
+    settings,
+    { kind: 'rollingBack', reason: 'r', transaction: first },
+    { kind: 'succeeded' },
+  );
+  t.same(detached.state, { kind: 'detached', lastEpoch: 7 }, 'an epoch nobody claimed is given back');
+
+  const doubtful = transition(
+    settings,
+    { kind: 'switching', transaction: { ...(begun as Transaction), epoch: epoch(8) } },
+    { kind: 'succeeded', firstSeqs: { s: 4 }, inDoubt: { s: 9 } },
+  ).state;
+  t.same(servingOf(doubtful), { cse: b, epoch: 8, inDoubt: { s: 9 } }, 'doubt outlives the switch');
+  t.end();
+});
+
+void t.test('any history ends idle when all work succeeds from then on', (t) => {
+  fc.assert(
+    fc.property(fc.array(fc.constantFrom(...inputs), { maxLength: 40 }), (history) => {
+      let state: HandoverState = { kind: 'detached', lastEpoch: epoch(0) };
+      let highest = 0;
+      for (const input of history) {
+        state = transition(settings, state, input).state;
+        const { epoch: now = highest } = servingOf(state) ?? {};
+        if (now < highest) throw new Error(`epoch ${now} serves after ${highest}`);
+        highest = now;
+      }
+      for (let steps = 0; !idleKinds.includes(state.kind); steps++) {
+        if (steps > 60) throw new Error(`no end in ${JSON.stringify(state)}`);
+        state = transition(settings, state, { kind: 'succeeded' }).state;
+      }
+    }),
+    { numRuns: 3000, verbose: 1 },
+  );
+  t.end();
+});
+
+// ---- the runner ----
+
+interface Pending {
+  readonly work: HandoverWork;
+  readonly transaction: Transaction;
+  readonly context: WorkContext;
+  readonly finish: (outcome: WorkOutcome) => void;
+}
+
+/** A runner with a journal and a worker that note the order of what happens to them. */
+class Bench {
+  readonly clock = new SimulatedClock();
+  readonly order: string[] = [];
+  readonly alarms: string[] = [];
+  readonly ended: HandoverRecord[] = [];
+  readonly orphans: string[] = [];
+  readonly saved: HandoverState[] = [];
+  pending: Pending | undefined;
+  started = 0;
+  refusals = 0;
+  readonly runner: HandoverRunner;
+
+  constructor(stored?: HandoverState) {
+    const journal: HandoverJournal = {
+      load: () => Promise.resolve(stored),
+      save: async (state) => {
+        this.order.push(`saving ${state.kind}`);
+        await settle();
+        if (this.refusals-- > 0) throw new Error('disk full');
+        this.saved.push(JSON.parse(JSON.stringify(state)) as HandoverState);
+        this.order.push(`saved ${state.kind}`);
+      },
+    };
+    const work =
+      (name: HandoverWork) =>
+      (transaction: Transaction, context: WorkContext): Promise<WorkOutcome> => {
+        this.started++;
+        this.order.push(`run ${name}`);
+        return new Promise((finish) => {
+          this.pending = { work: name, transaction, context, finish };
+        });
+      };
+    const worker: HandoverWorker = {
+      prepare: work('prepare'),
+      verify: work('verify'),
+      claim: work('claim'),
+      switch: work('switch'),
+      catchUp: work('catchUp'),
+      release: work('release'),
+      undo: work('undo'),
+    };
+    this.runner = new HandoverRunner({
+      clock: this.clock,
+      entropy: new SeededEntropy(1),
+      settings,
+      journal,
+      worker,
+      observer: {
+        onState: (state) => this.order.push(`entered ${state.kind}`),
+        onEnded: (record) => this.ended.push(record),
+        onOrphan: (orphan, at) => this.orphans.push(`${orphan.cseId} ${at}`),
+        onAlarm: (text) => this.alarms.push(text),
+      },
+    });
+  }
+
+  begin(target = b, alternatives: readonly CseReference[] = []): Promise<boolean> {
+    return this.runner.begin({ trigger: 'a3', target, alternatives, knownEpoch: epoch(0) });
+  }
+
+  async finish(outcome: WorkOutcome = { kind: 'succeeded' }): Promise<void> {
+    const { pending } = this;
+    this.pending = undefined;
+    pending?.finish(outcome);
+    await this.settle();
+  }
+
+  async settle(): Promise<void> {
+    for (let turn = 0; turn < 6; turn++) await settle();
+  }
+
+  async finishAll(): Promise<void> {
+    for (let steps = 0; this.runner.isBusy && steps < 40; steps++) {
+      if (this.pending === undefined) await this.clock.advance(settings.repeatMs);
+      await this.finish();
+    }
+  }
+}
+
+void t.test('a state is durable before anybody sees it', async (t) => {
+  const bench = new Bench();
+  await bench.runner.load();
+  t.ok(await bench.begin());
+  await bench.finishAll();
+  const works = ['prepare', 'verify', 'claim', 'switch', 'catchUp', 'release'];
+  const kinds = ['preparing', 'prepared', 'claiming', 'switching', 'catchingUp', 'releasing'];
+  const expected = kinds.flatMap((kind, at) => [
+    `saving ${kind}`,
+    `saved ${kind}`,
+    `entered ${kind}`,
+    `run ${works[at] ?? ''}`,
+  ]);
+  const end = ['saving serving', 'saved serving', 'entered serving'];
+  t.same(bench.order, ['entered detached', ...expected, ...end]);
+  t.equal(bench.ended.length, 1);
+  t.same(
+    bench.ended[0]?.phases.map(({ phase }) => phase),
+    kinds,
+  );
+});
+
+void t.test('one transaction at a time', async (t) => {
+  const bench = new Bench();
+  await bench.runner.load();
+  const other = { trigger: 'operator', target: c, alternatives: [], knownEpoch: epoch(0) } as const;
+  const both = await Promise.all([bench.begin(b), bench.runner.begin(other)]);
+  t.same(both, [true, false], 'of two orders at once the second is not begun, and told so');
+  t.notOk(await bench.begin(c));
+  await bench.finishAll();
+  t.equal(servingOf(bench.runner.state)?.cse.cseId, '/id-b');
+  t.notOk(await bench.begin(b), 'the serving CSE is no target');
+});
+
+void t.test('work that was given up is ignored, a deadline aborts it', async (t) => {
+  const bench = new Bench();
+  await bench.runner.load();
+  await bench.begin();
+  const late = bench.pending;
+  await bench.clock.advance(999);
+  t.notOk(late?.context.signal.aborted);
+  await bench.clock.advance(2);
+  await bench.settle();
+  t.ok(late?.context.signal.aborted, 'the deadline aborts the signal');
+  t.equal(bench.runner.state.kind, 'rollingBack');
+  late?.finish({ kind: 'succeeded' });
+  await bench.settle();
+  t.equal(bench.runner.state.kind, 'rollingBack', 'its late success means nothing');
+  await bench.finish();
+  t.equal(bench.runner.state.kind, 'detached');
+  await bench.clock.advance(60_000);
+  t.equal(bench.started, 2, 'no timer is left behind');
+
+  await bench.begin();
+  await bench.finish();
+  await bench.finish();
+  await bench.finish({ kind: 'failed', reason: 'silence' });
+  t.equal(bench.runner.state.kind, 'claiming');
+  t.match(bench.alarms.at(-1), /unanswered.*silence/);
+  t.equal(bench.pending, undefined, 'the claim is repeated after a while');
+  await bench.clock.advance(settings.repeatMs);
+  t.equal(bench.pending?.work, 'claim');
+  await bench.finishAll();
+  t.equal(bench.runner.state.kind, 'serving');
+});
+
+void t.test('a disk that refuses holds the transaction, it does not let it go on', async (t) => {
+  for (const passed of [0, 1, 2, 3, 4, 5, 6]) {
+    const bench = new Bench();
+    await bench.runner.load();
+    if (passed === 0) bench.refusals = 1;
+    const begun = await bench.begin();
+    if (passed === 0) {
+      t.notOk(begun);
+      t.equal(bench.runner.state.kind, 'detached');
+      t.equal(bench.started, 0, 'nothing was run');
+      continue;
+    }
+    for (let step = 1; step < passed; step++) await bench.finish();
+    const before = bench.runner.state;
+    const started = bench.started;
+    bench.refusals = 3;
+    await bench.finish();
+    t.equal(bench.runner.state, before, `${before.kind} stays`);
+    t.equal(bench.started, started, 'and nothing is run');
+    t.match(bench.alarms.at(-1), /stands still.*disk full/);
+    for (let wait = 0; wait < 4; wait++) {
+      await bench.clock.advance(settings.repeatMs);
+      await bench.settle();
+    }
+    t.not(bench.runner.state.kind, before.kind, 'until the disk is there again');
+    await bench.finishAll();
+    t.equal(bench.runner.state.kind, 'serving');
+  }
+});
+
+void t.test('resume from every journaled state', async (t) => {
+  const source = { cse: a, epoch: epoch(4) };
+  const transaction: Transaction = {
+    epoch: epoch(5),
+    nonce: 'nonce',
+    trigger: 'a3',
+    source,
+    target: b,
+    alternatives: [c],
+  };
+  const cases: [HandoverState, HandoverWork | undefined, HandoverState][] = [];
+  const forward: HandoverState = { kind: 'serving', serving: { cse: b, epoch: epoch(5) } };
+  const back: HandoverState = { kind: 'serving', serving: source };
+  cases.push([{ kind: 'preparing', transaction }, 'undo', back]);
+  cases.push([{ kind: 'prepared', transaction }, 'undo', back]);
+  cases.push([{ kind: 'rollingBack', transaction, reason: 'r' }, 'undo', back]);
+  cases.push([{ kind: 'claiming', transaction }, 'claim', forward]);
+  cases.push([{ kind: 'switching', transaction }, 'switch', forward]);
+  cases.push([{ kind: 'catchingUp', transaction }, 'catchUp', forward]);
+  cases.push([{ kind: 'releasing', transaction }, 'release', forward]);
+  const idle: HandoverState[] = [
+    back,
+    { kind: 'detached', lastEpoch: epoch(4) },
+    { kind: 'fenced', lastEpoch: epoch(4), reason: 'r' },
+  ];
+  for (const state of idle) cases.push([state, undefined, state]);
+  for (const [stored, work, end] of cases) {
+    const bench = new Bench(decodeHandoverState(JSON.parse(JSON.stringify(stored))));
+    await bench.runner.load();
+    t.equal(bench.started, 0, `${stored.kind}: nothing is done before resume`);
+    await bench.runner.resume();
+    t.equal(bench.pending?.work, work, `${stored.kind}: ${work ?? 'nothing'} is done`);
+    t.equal(bench.pending?.transaction.nonce ?? 'nonce', 'nonce', 'under the same nonce');
+    await bench.finishAll();
+    t.same(bench.runner.state, end, `${stored.kind} ends ${end.kind}`);
+  }
+});
+
+void t.test('a stopped runner does nothing more', async (t) => {
+  const bench = new Bench();
+  await bench.runner.load();
+  await bench.begin();
+  const late = bench.pending;
+  late?.finish({ kind: 'succeeded' });
+  while (!bench.order.includes('saving prepared')) await Promise.resolve();
+  bench.runner.stop();
+  await bench.settle();
+  t.ok(late?.context.signal.aborted);
+  t.equal(bench.started, 1, 'also when it was stopped while the journal was written');
+  t.notOk(await bench.begin(c));
+});
+
+void t.test('what is no state is refused', (t) => {
+  const whole = explored.states.filter((state) => transactionOf(state)?.source !== undefined);
+  const state = whole.find(({ kind }) => kind === 'releasing');
+  t.ok(state);
+  const junk = [
+    undefined,
+    null,
+    7,
+    'x',
+    [],
+    {},
+    { kind: 'asleep' },
+    { kind: 'serving' },
+    { kind: 'detached' },
+  ];
+  for (const value of junk) t.throws(() => decodeHandoverState(value), DecodeError, JSON.stringify(value));
+  const wrong: unknown[] = [null, 7.5, -1, 'x', [], {}, 2 ** 53];
+  const paths = [
+    ['transaction'],
+    ['transaction', 'epoch'],
+    ['transaction', 'nonce'],
+    ['transaction', 'trigger'],
+    ['transaction', 'source'],
+    ['transaction', 'source', 'epoch'],
+    ['transaction', 'target'],
+    ['transaction', 'target', 'cseId'],
+    ['transaction', 'target', 'pointOfAccess'],
+    ['transaction', 'alternatives'],
+  ];
+  let refused = 0;
+  let accepted = 0;
+  for (const path of paths) {
+    for (const value of wrong) {
+      const copy = JSON.parse(JSON.stringify(state)) as Record<string, unknown>;
+      let at = copy;
+      for (const key of path.slice(0, -1)) at = at[key] as Record<string, unknown>;
+      at[path.at(-1) ?? ''] = value;
+      try {
+        decodeHandoverState(copy);
+        accepted++;
+        t.comment(`${path.join('.')} = ${JSON.stringify(value)}`);
+      } catch (error) {
+        if (!(error instanceof DecodeError)) throw error;
+        refused++;
+      }
+    }
+  }
+  // A text where a text belongs, and an empty list of alternatives, are what they should be.
+  t.same([refused, accepted], [66, 4]);
+  t.end();
+});
