@@ -117,7 +117,7 @@ void t.test(
 );
 
 void t.test(
-  'a repeat is recognised: stored, waiting, after a restart and after its segment is gone',
+  'a repeat is recognised: stored, waiting, after a restart and after its slot is used up',
   async (t) => {
     const disk = new SimulatedFilesystem();
     const world = await World.open(disk);
