@@ -152,7 +152,7 @@ export class Gateway {
     const downlink = new Downlink({
       memory,
       execute: (command) => this.#execute(log, command),
-      onAlarm: (text) => this.#telling.alarms.raise('downlink', text),
+      onAlarm: (text) => this.#telling.alarms.set('downlink', text),
     });
     this.#board.attachDownlink(downlink);
     const access = await this.#openAccess(downlink, signal);

@@ -162,7 +162,7 @@ class World {
     const downlink = new Downlink({
       memory,
       execute: ({ id }) => Promise.resolve(void executed.push(id)),
-      onAlarm: (text) => this.alarms.raise('downlink', text),
+      onAlarm: (text) => this.alarms.set('downlink', text),
     });
     await downlink.open();
     const stopListening = this.network.listenAe(ownPoa, (request) => downlink.handle(request));
