@@ -76,9 +76,6 @@ const numbers = new Map<string, number>([
   ['OCF-Content-Format-Version', 2053],
 ]);
 
-/** Option numbers (RFC 7252 5.10, RFC 7959). */
-export const OptionNumber = { uriHost: 3, uriPort: 7, maxAge: 14 } as const;
-
 /** The octets of one datagram. Throws `EncodeError` when it would not fit. */
 export function encodeDatagram(header: MessageHeader, message?: CoapMessage): Uint8Array {
   try {

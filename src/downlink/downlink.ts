@@ -52,7 +52,7 @@ const catchUpMax = 256;
 export class Downlink {
   readonly #memory: CommandMemory;
   readonly #execute: (command: Command) => Promise<void>;
-  readonly #onAlarm: (text: string) => void;
+  readonly #onAlarm: (text: string | undefined) => void;
   readonly #known = new Map<string, 'received' | 'executed'>();
   readonly #appending = new Map<string, Promise<void>>();
   readonly #echoes = new Map<string, () => void>();
@@ -64,7 +64,8 @@ export class Downlink {
     memory: CommandMemory;
     /** Carries a command out; runs one at a time, in the order of arrival. */
     execute: (command: Command) => Promise<void>;
-    onAlarm: (text: string) => void;
+    /** What is wrong; undefined when commands are kept and carried out again. */
+    onAlarm: (text: string | undefined) => void;
   }) {
     this.#memory = options.memory;
     this.#execute = options.execute;
@@ -230,6 +231,7 @@ export class Downlink {
         await this.#append({ kind: 'executed', id: command.id });
         this.#known.set(command.id, 'executed');
         this.#figures.executed += 1;
+        this.#onAlarm(undefined);
         if (this.#known.size >= 2 * rememberedMax) await this.#forget(rememberedMax);
       } catch (error) {
         this.#failed.set(command.id, command);

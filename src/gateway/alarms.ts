@@ -30,6 +30,12 @@ export class Alarms {
     this.#onChange(text, true);
   }
 
+  /** Raises the alarm `key` with `text`, or clears it when there is none. */
+  set(key: string, text: string | undefined): void {
+    if (text === undefined) this.clear(key);
+    else this.raise(key, text);
+  }
+
   clear(key: string): void {
     const alarm = this.#active.get(key);
     if (alarm === undefined) return;

@@ -8,11 +8,13 @@ import { assert } from '../base/assert.ts';
 import { errorText } from '../base/errors.ts';
 import { millis, streamName } from '../base/units.ts';
 import type { StreamName } from '../base/units.ts';
+import type { Eviction } from '../buffer/log-options.ts';
 import { openReadingLog } from '../buffer/reading-log.ts';
 import type { ReadingLog } from '../buffer/reading-log.ts';
 import { Downlink } from '../downlink/downlink.ts';
 import type { Command } from '../downlink/downlink.ts';
 import { sleep } from '../host/clock.ts';
+import type { CancelTimer } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import type { DeviceReport } from '../host/reopening-line.ts';
 import { Alarms } from './alarms.ts';
@@ -30,6 +32,8 @@ import type { Telling } from './telling.ts';
 export const resultStream: StreamName = streamName('results');
 
 const reopenMs = millis(1000);
+/** Time without a further eviction after which the buffer counts as having room. */
+const bufferAlarmMs = millis(60_000);
 
 /** What a gateway is made of. */
 export interface GatewayOptions {
@@ -50,6 +54,7 @@ export class Gateway {
   readonly #telling: Telling;
   readonly #board: StatusBoard;
   #service: Service | undefined;
+  #cancelBufferAlarm: CancelTimer = () => undefined;
 
   constructor(options: GatewayOptions) {
     const { host, config, pid, onEvent, onRecord } = options;
@@ -102,6 +107,7 @@ export class Gateway {
     } finally {
       await Promise.all([intake.stop(), monitor.stop()]);
       await log.close();
+      this.#cancelBufferAlarm();
     }
   }
 
@@ -115,16 +121,30 @@ export class Gateway {
       directory: `${dataDirectory}/buffer`,
       limits: { quotaBytes: buffer.quotaBytes, segmentBytesMax: buffer.segmentBytes },
       streams: [
-        ...sensors
-          .flatMap((sensor) => sensor.streams)
-          .map(({ class: durability, ...stream }) => ({ ...stream, durability })),
+        ...sensors.flatMap(({ streams, serialLine }) =>
+          streams.map(({ class: durability, ...stream }) => ({
+            ...stream,
+            durability,
+            // A sensor that keeps its lines until they are stored can wait; what it was told is stored is not given up.
+            whenFull: serialLine.acknowledge ? ('refuse' as const) : ('evict' as const),
+          })),
+        ),
         { name: resultStream, durability: 'A', priority: 10 },
       ],
       onDamage: ({ kind, message }) => this.#telling.tell({ kind: 'damage', file: kind, text: message }),
-      onEviction: ({ stream, count, fromSeq, toSeq }) => {
-        this.#telling.tell({ kind: 'eviction', stream, count, firstSeq: fromSeq, lastSeq: toSeq });
-      },
+      onEviction: (eviction) => this.#onEviction(eviction),
     });
+  }
+
+  #onEviction({ stream, count, fromSeq, toSeq, reason }: Eviction): void {
+    this.#telling.tell({ kind: 'eviction', stream, count, firstSeq: fromSeq, lastSeq: toSeq });
+    if (reason === 'givenUp') return; // told by the service, with the words of the CSE
+    const cause = reason === 'diskFull' ? 'its disk has no space left: free some' : 'raise buffer.quotaBytes';
+    this.#telling.alarms.raise('buffer', `the buffer is full and gives up readings of ${stream}; ${cause}`);
+    this.#cancelBufferAlarm();
+    this.#cancelBufferAlarm = this.#host.clock.schedule(bufferAlarmMs, () =>
+      this.#telling.alarms.clear('buffer'),
+    );
   }
 
   #createMonitor(): LinkMonitor {
@@ -152,7 +172,7 @@ export class Gateway {
     const downlink = new Downlink({
       memory,
       execute: (command) => this.#execute(log, command),
-      onAlarm: (text) => this.#telling.alarms.raise('downlink', text),
+      onAlarm: (text) => this.#telling.alarms.set('downlink', text),
     });
     this.#board.attachDownlink(downlink);
     const access = await this.#openAccess(downlink, signal);

@@ -85,7 +85,9 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
       const { source } = transaction;
       if (source === undefined) return { kind: 'succeeded' };
       const mark = { epoch: source.epoch, graceMs };
-      return context.release(clientFor(source.cse), source.cse, mark, callOptions(work));
+      const released = await context.release(clientFor(source.cse), source.cse, mark, callOptions(work));
+      // What came between the last look and the end of the subscription is still there.
+      return released.kind === 'succeeded' ? catchUpSource(options, transaction, work) : released;
     },
 
     undo: (transaction, work) => {
@@ -104,12 +106,16 @@ async function catchUp(
   const { context, owed, clientFor } = options;
   const { epoch, target, firstSeqs = {} } = transaction;
   await owed.add({ kind: 'ledger', epoch, firstSeqs });
-  const [, label, commands] = await Promise.all([
+  // The target may hold commands from an earlier stay that were sent there after we had left.
+  const waiting = `${context.aeAddress(target)}/${commandContainer}`;
+  const [, label, commands, found] = await Promise.all([
     owed.settleLedgers(work.signal),
     context.label(clientFor(target), target, { epoch, state: 'serving' }, callOptions(work)),
     catchUpSource(options, transaction, work),
+    options.downlink.catchUp(clientFor(target), waiting, callOptions(work)),
   ]);
-  return label.kind === 'succeeded' ? commands : label;
+  if (label.kind !== 'succeeded') return label;
+  return found.ok ? commands : { kind: 'failed', reason: found.error.message };
 }
 
 async function catchUpSource(

@@ -26,7 +26,7 @@ export class OwedWork {
   readonly #store: OwedStore;
   readonly #record: ServingRecord;
   readonly #releaseOrphan: (cse: CseReference, epoch: Epoch, signal: AbortSignal) => Promise<WorkOutcome>;
-  readonly #onAlarm: (text: string) => void;
+  readonly #onAlarm: (text: string | undefined) => void;
   #tasks: readonly OwedTask[] = [];
 
   constructor(options: {
@@ -34,7 +34,8 @@ export class OwedWork {
     record: ServingRecord;
     /** Takes the last commands from a CSE left behind and marks its AE as moved. */
     releaseOrphan: (cse: CseReference, epoch: Epoch, signal: AbortSignal) => Promise<WorkOutcome>;
-    onAlarm: (text: string) => void;
+    /** What is wrong; undefined when the list is whole and kept again. */
+    onAlarm: (text: string | undefined) => void;
   }) {
     this.#store = options.store;
     this.#record = options.record;
@@ -53,9 +54,9 @@ export class OwedWork {
   /** Remembers a task, durably unless the disk refuses; the oldest go when there are too many. */
   async add(task: OwedTask): Promise<void> {
     const others = this.#tasks.filter((other) => !isSame(other, task));
-    if (others.length >= tasksMax) this.#onAlarm(`more than ${tasksMax} owed tasks: the oldest is given up`);
     this.#tasks = [...others, task].slice(-tasksMax);
     await this.#save();
+    if (others.length >= tasksMax) this.#onAlarm(`more than ${tasksMax} owed tasks: the oldest is given up`);
   }
 
   /** Writes the ledgers that are owed. */
@@ -94,9 +95,10 @@ export class OwedWork {
   }
 
   async #save(): Promise<void> {
-    await this.#store.save(this.#tasks).catch((error: unknown) => {
-      this.#onAlarm(`the list of owed work cannot be written: ${errorText(error)}`);
-    });
+    await this.#store.save(this.#tasks).then(
+      () => this.#onAlarm(undefined),
+      (error: unknown) => this.#onAlarm(`the list of owed work cannot be written: ${errorText(error)}`),
+    );
   }
 }
 

@@ -18,7 +18,7 @@ import { discoverCandidates, targetLabel } from '../handover/candidate-discovery
 import { BundleContext, commandContainer } from '../handover/context.ts';
 import { homeAeOf } from '../handover/home-ae.ts';
 import { HandoverRunner } from '../handover/runner.ts';
-import type { HandoverJournal, HandoverProgress, HandoverRecord, WorkOutcome } from '../handover/runner.ts';
+import type { HandoverJournal, HandoverRecord, WorkOutcome } from '../handover/runner.ts';
 import { ServingRecord } from '../handover/serving-record.ts';
 import { servingOf } from '../handover/transition.ts';
 import type { CseReference, HandoverState, HandoverTrigger, Serving } from '../handover/transition.ts';
@@ -39,6 +39,7 @@ import type { LinkAccess } from './link-access.ts';
 import { OwedWork } from './owed-work.ts';
 import type { OwedStore } from './owed-work.ts';
 import { Pilot } from './pilot.ts';
+import type { ServiceFacts } from './service-facts.ts';
 import type { Telling } from './telling.ts';
 
 /** What a service is built from. */
@@ -97,7 +98,7 @@ export class Service {
       store: options.owedStore,
       record: this.#record,
       releaseOrphan: (cse, epoch, signal) => this.#releaseOrphan(cse, epoch, signal),
-      onAlarm: (text) => options.telling.alarms.raise('owed', text),
+      onAlarm: (text) => options.telling.alarms.set('owed', text),
     });
     this.#pilot = this.#createPilot();
     this.#uplink = new Uplink({
@@ -285,8 +286,7 @@ export class Service {
 
   #nothingPublished(rejected: number): string {
     const unusable = rejected === 0 ? '' : ` but ${rejected} unusable ones`;
-    const where = `the IN-CSE ${this.#options.config.inCse.pointOfAccess}`;
-    return `${where} publishes no target (label ${targetLabel})${unusable}; publish some, after "baton provision" if it lost its state`;
+    return `the IN-CSE publishes no target (label ${targetLabel})${unusable}; publish some, after "baton provision" if it lost its state`;
   }
 
   async #keepSweeping(signal: AbortSignal): Promise<void> {
@@ -313,12 +313,16 @@ export class Service {
     if (!this.#isToRefresh || serving === undefined || !isFree) return;
     const { signal } = (this.#repairing = new AbortController());
     const client = this.#clientFor(serving.cse);
-    if (await this.#ensure(client, serving, signal)) {
+    try {
+      if (!(await this.#ensure(client, serving, signal))) return;
       const container = `${this.#context.aeAddress(serving.cse)}/${commandContainer}`;
       const caught = await this.#options.downlink.catchUp(client, container, { signal });
       if (caught.ok) this.#isToRefresh = false;
+    } catch (error) {
+      this.#options.telling.alarms.raise('downlink', `commands cannot be kept: ${errorText(error)}`);
+    } finally {
+      this.#repairing = undefined;
     }
-    this.#repairing = undefined;
   }
 
   async #follow(decision: HandoverDecision): Promise<void> {
@@ -417,9 +421,12 @@ export class Service {
   /** A fenced gateway never writes as serving (I6). */
   #fence(reason: string): void {
     void this.#uplink.switchTo(undefined, { deadlineMs: millis(0), sourceLost: true });
-    const wayOut = `stop the other one, end this one, remove state/handover.journal in its data directory, start it again`;
-    const text = `fenced: ${reason}; readings are stored, nothing is delivered; to go on here ${wayOut}`;
-    this.#options.telling.alarms.raise('fenced', text);
+    const wayOut =
+      'stop the other one, end this one, remove state/handover.journal in its data directory, start it';
+    this.#options.telling.alarms.raise(
+      'fenced',
+      `fenced: ${reason}; readings are only stored; to go on, ${wayOut}`,
+    );
   }
 
   #onExchange(destination: Destination, exchange: Exchange): void {
@@ -486,15 +493,4 @@ export class Service {
     const learned = answerDeadlineMs(this.#pilot.servicePath, defaultServicePathPolicy);
     return millis(Math.min(this.#options.config.uplink.deadlineMs, learned));
   }
-}
-
-/** What the status shows of a service. */
-export interface ServiceFacts {
-  readonly state: HandoverState;
-  readonly progress: HandoverProgress;
-  readonly servingSinceMs: Millis;
-  readonly counts: { readonly completed: number; readonly rolledBack: number; readonly failed: number };
-  readonly explanation: Pilot['explanation'];
-  readonly servicePath: string;
-  readonly responseMs: Millis | undefined;
 }

@@ -5,7 +5,7 @@ import { servingOf, transactionOf } from '../handover/transition.ts';
 import type { Clock } from '../host/clock.ts';
 import type { Intake } from './intake.ts';
 import type { LinkMonitor } from './link-monitor.ts';
-import type { ServiceFacts } from './service.ts';
+import type { ServiceFacts } from './service-facts.ts';
 import type { AlarmStatus, GatewayStatus, HandoverStatus, LevelStatus, StreamStatus } from './status.ts';
 
 /** Time over which a stream's rate is taken. */

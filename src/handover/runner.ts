@@ -93,7 +93,7 @@ export class HandoverRunner {
   readonly #worker: HandoverWorker;
   readonly #observer: HandoverObserver;
   #state: HandoverState = { kind: 'detached', lastEpoch: toEpoch(0) };
-  #queue: Promise<unknown> = Promise.resolve();
+  #queue: Promise<boolean> = Promise.resolve(false);
   #run = 0;
   #abort = new AbortController();
   #cancelTimers: CancelTimer = () => undefined;
@@ -164,9 +164,13 @@ export class HandoverRunner {
   }
 
   #feed(input: HandoverInput): Promise<boolean> {
-    const applied = this.#queue.then(() => this.#apply(input));
-    this.#queue = applied;
-    return applied;
+    this.#queue = this.#queue
+      .then(() => this.#apply(input))
+      .catch((error: unknown) => {
+        this.#observer.onAlarm(`handover: ${input.kind} was not taken in: ${errorText(error)}`);
+        return false;
+      });
+    return this.#queue;
   }
 
   /** True when the input led to another state. */

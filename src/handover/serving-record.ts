@@ -33,6 +33,9 @@ export interface ServingEntry {
   readonly unixMs: UnixMillis;
 }
 
+/** Claims that may lie between a ledger written late and the newest one. */
+const lateLedgersMax = 1024;
+
 /** Reads and claims the serving record of one gateway. */
 export class ServingRecord {
   readonly #client: CseClient;
@@ -49,11 +52,15 @@ export class ServingRecord {
     const newest = await this.#newestEpoch(options);
     if (!newest.ok || newest.value === 0) return newest;
     // A ledger that was owed for long may have been written after later claims.
-    for (let latest = newest.value; ; latest = toEpoch(latest + 1)) {
+    for (let latest = newest.value; latest < newest.value + lateLedgersMax; latest = toEpoch(latest + 1)) {
       const next = await this.#client.retrieve(`${this.#container}/e${latest + 1}`, options);
       if (next.ok) continue;
       return isRejectedWith(next.error, ResponseStatusCode.notFound) ? ok(latest) : next;
     }
+    return err({
+      kind: 'malformed',
+      message: `${this.#container} answers for every epoch that is asked for`,
+    });
   }
 
   async #newestEpoch(options: CallOptions): Promise<Result<Epoch, CseFailure>> {
@@ -68,7 +75,7 @@ export class ServingRecord {
   /** Claims an epoch; repeating it under the same nonce is safe and finds out what a lost answer was. */
   async claim(entry: ServingEntry, options: CallOptions = {}): Promise<WorkOutcome> {
     const latest = await this.#newestEpoch(options);
-    if (!latest.ok) return failureOf(latest.error);
+    if (!latest.ok) return this.#settleUnclaimed(entry, latest.error, options);
     if (latest.value >= entry.epoch) return this.#compare(entry, options);
     const created = await this.#client.create(
       this.#container,
@@ -78,7 +85,26 @@ export class ServingRecord {
     );
     if (created.ok) return { kind: 'succeeded' };
     if (isRejectedWith(created.error, ResponseStatusCode.conflict)) return this.#compare(entry, options);
-    return failureOf(created.error);
+    return this.#settleUnclaimed(entry, created.error, options);
+  }
+
+  /**
+   * After an answer that is no success: an earlier attempt whose answer was lost may have made the claim all the same, so
+   * only a record that has no such entry settles that it was not made. Anything else leaves it open.
+   */
+  async #settleUnclaimed(
+    entry: ServingEntry,
+    failure: CseFailure,
+    options: CallOptions,
+  ): Promise<WorkOutcome> {
+    if (failure.kind !== 'rejected') return { kind: 'failed', reason: failure.message };
+    const held = await this.#client.retrieve(`${this.#container}/e${entry.epoch}`, options);
+    if (held.ok) return this.#judge(entry, held.value);
+    const isAbsent = isRejectedWith(held.error, ResponseStatusCode.notFound);
+    return {
+      kind: isAbsent && failure.responseStatusCode < 5000 ? 'refused' : 'failed',
+      reason: failure.message,
+    };
   }
 
   /** Adds the ledger `s<epoch>`: the first sequence number of each stream at the CSE of this epoch. */
@@ -115,12 +141,18 @@ export class ServingRecord {
       }
       return { kind: 'failed', reason: held.error.message };
     }
-    const instance: unknown = held.value.primitiveContent?.contentInstance;
+    return this.#judge(entry, held.value);
+  }
+
+  /** Whether an entry that is there is ours, made for the same CSE. */
+  #judge(entry: ServingEntry, response: ResponsePrimitive): WorkOutcome {
+    const instance: unknown = response.primitiveContent?.contentInstance;
     const holder = fieldOf(instance, 'content');
     if (holder === undefined) {
       return { kind: 'failed', reason: `${this.#container}/e${entry.epoch} was answered without content` };
     }
-    if (fieldOf(holder, 'nonce') === entry.nonce) return { kind: 'succeeded' };
+    const isOurs = fieldOf(holder, 'nonce') === entry.nonce;
+    if (isOurs && fieldOf(fieldOf(holder, 'cse'), 'id') === entry.cse.cseId) return { kind: 'succeeded' };
     return {
       kind: 'lost',
       reason: `epoch ${entry.epoch} was claimed by another gateway with the same identity`,
@@ -170,12 +202,4 @@ function encodeEntry(entry: ServingEntry): Record<string, unknown> {
 
 function fieldOf(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
-}
-
-/** No answer leaves the claim open; an answer that is neither success nor conflict settles that it was not made. */
-function failureOf(failure: CseFailure): WorkOutcome {
-  if (failure.kind !== 'rejected' || failure.responseStatusCode >= 5000) {
-    return { kind: 'failed', reason: failure.message };
-  }
-  return { kind: 'refused', reason: failure.message };
 }

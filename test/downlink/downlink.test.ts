@@ -66,7 +66,9 @@ class World {
         this.executed.push(command.id);
         return Promise.resolve();
       },
-      onAlarm: (text) => this.alarms.push(text),
+      onAlarm: (text) => {
+        if (text !== undefined) this.alarms.push(text);
+      },
     });
   }
 

@@ -162,7 +162,7 @@ class World {
     const downlink = new Downlink({
       memory,
       execute: ({ id }) => Promise.resolve(void executed.push(id)),
-      onAlarm: (text) => this.alarms.raise('downlink', text),
+      onAlarm: (text) => this.alarms.set('downlink', text),
     });
     await downlink.open();
     const stopListening = this.network.listenAe(ownPoa, (request) => downlink.handle(request));
@@ -393,12 +393,19 @@ void t.test('attach, hand over by levels, by order', async (t) => {
     reason: /not possible while/,
   });
   await world.until('the ordered handover', () => world.ended.length === 3);
+  await world.command('mn1', 'left behind');
+  await world.pass(200);
+  t.same(world.life.executed, ['one', 'two'], 'a command for a CSE that was left waits there');
   t.match(world.ended[2], { outcome: 'completed', trigger: 'operator', target: '/id-mn3', epoch: 3 });
   await world.drive(3, [-110, -80, -80]);
   t.same(await world.wrong(), []);
   t.notOk(['mn1', 'mn2', 'mn3'].some((name) => world.at(name as Name).some(({ isLabelled }) => isLabelled)));
   const ledgers = world.cses.in.dump().filter(({ path }) => /serving\/s\d$/.test(path)).length;
   t.equal(ledgers, 3, 'each epoch has its ledger');
+  t.match(await world.awaited(world.service.orderHandover('/id-mn1')), { accepted: true });
+  await world.until('the way back', () => world.ended.length === 4);
+  await world.pass(200);
+  t.same(world.life.executed, ['one', 'two', 'left behind'], 'and is carried out on the return, once');
 });
 
 void t.test('a serving CSE that loses its state', async (t) => {

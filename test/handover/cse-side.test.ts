@@ -123,8 +123,25 @@ void t.test('serving record: lost answers', async (t) => {
   once(misbehaviour, { ...isClaim, action: { kind: 'corrupt', corruption: 'garbageBody' } });
   t.same((await record.claim(entryOf(4, 'mine'))).kind, 'failed');
   t.same((await record.claim(entryOf(4, 'mine'))).kind, 'succeeded');
+
+  const isRead = { operation: Operation.retrieve, to: `${container}/la` } as const;
+  once(misbehaviour, { ...isClaim, action: { kind: 'dropAnswer' } });
+  t.same((await record.claim(entryOf(5, 'mine'))).kind, 'failed');
+  once(misbehaviour, { ...isRead, action: { kind: 'answer', responseStatusCode: 4008 } });
+  t.same((await record.claim(entryOf(5, 'mine'))).kind, 'succeeded', 'no refusal of a claim that was made');
+  once(misbehaviour, { ...isClaim, action: { kind: 'dropAnswer' } });
+  await record.claim(entryOf(6, 'mine'));
+  misbehaviour.add({
+    operation: Operation.retrieve,
+    count: 2,
+    action: { kind: 'answer', responseStatusCode: 4103 },
+  });
+  t.same((await record.claim(entryOf(6, 'mine'))).kind, 'failed', 'nor while nobody can tell');
+  const elsewhere = { ...entryOf(6, 'mine'), cse: { ...entryOf(6, 'mine').cse, cseId: cseId('/id-mn9') } };
+  t.same((await record.claim(elsewhere)).kind, 'lost', 'a claim of ours for another CSE is not this one');
+
   world.network.cut(pointsOfAccess.in);
-  t.same((await record.claim(entryOf(5, 'mine'))).kind, 'failed', 'an IN-CSE out of reach leaves it open');
+  t.same((await record.claim(entryOf(7, 'mine'))).kind, 'failed', 'an IN-CSE out of reach leaves it open');
   world.network.heal(pointsOfAccess.in);
   const missing = new ServingRecord(world.client(home.aeId, 'in', deadlineMs), `${home.address}/nowhere`);
   t.same((await missing.claim(entryOf(1, 'mine'))).kind, 'refused', 'a missing container refuses');

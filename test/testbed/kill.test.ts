@@ -55,6 +55,8 @@ void t.test('a power cut in every state of the transaction', { timeout: 150_000 
     seed,
     rttMs: 20,
     streams,
+    // Only what is ordered moves the gateway: a handover by radio level could begin just before the verdict.
+    config: { decision: { minimumStayMs: 3_600_000, discoveryPeriodMs: 10_000 } },
     onEvent: (event: GatewayEvent) => {
       if (event.kind === 'handoverEnded') handovers.push({ event, endedMs: clock.monotonicMs() });
       if (event.kind !== 'phase' || event.state !== armed[0]) return;

@@ -1,6 +1,6 @@
 import { millis } from '../../base/units.ts';
 import { randomHex } from '../../host/entropy.ts';
-import { Operation, ResourceType, ResponseStatusCode } from '../../onem2m/enums.ts';
+import { ResourceType, ResponseStatusCode } from '../../onem2m/enums.ts';
 import type { RequestPrimitive, ResponsePrimitive } from '../../onem2m/primitives.ts';
 import { respond, timeLeftMs } from './cse-core.ts';
 import type { CseCore, IncomingRequest } from './cse-core.ts';
@@ -163,9 +163,4 @@ function nested(request: RequestPrimitive): Record<string, unknown> {
       : { responseType: { responseTypeValue: responseType, notificationUri: notificationUris } }),
     ...(filterCriteria === undefined ? {} : { filterCriteria: { ...criteria, ...attributes } }),
   };
-}
-
-/** The operation a request on `pcu` must have: RETRIEVE polls, NOTIFY answers. */
-export function isPollingOperation(operation: number): boolean {
-  return operation === Operation.retrieve || operation === Operation.notify;
 }

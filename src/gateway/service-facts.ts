@@ -1,0 +1,15 @@
+import type { Millis } from '../base/units.ts';
+import type { HandoverProgress } from '../handover/runner.ts';
+import type { HandoverState } from '../handover/transition.ts';
+import type { Pilot } from './pilot.ts';
+
+/** What the status shows of a service. */
+export interface ServiceFacts {
+  readonly state: HandoverState;
+  readonly progress: HandoverProgress;
+  readonly servingSinceMs: Millis;
+  readonly counts: { readonly completed: number; readonly rolledBack: number; readonly failed: number };
+  readonly explanation: Pilot['explanation'];
+  readonly servicePath: string;
+  readonly responseMs: Millis | undefined;
+}
