@@ -323,7 +323,7 @@ const schema = v.strictObject({
         16_384,
         64 * mebibyte,
         4 * mebibyte,
-        'Size at which a file of the buffer is closed.',
+        'Size of a slot, the unit in which the buffer gives space up; counts when the buffer is made.',
       ),
     }),
     {},

@@ -359,6 +359,8 @@ export class TrialWorld {
           streams: Object.keys(this.#options.streams).map((name) => ({ name, class: 'A' })),
         },
       ],
+      // Room for minutes of readings: what the default takes would be filled with zeros for a drive of a minute.
+      buffer: { quotaBytes: 16 * 1024 * 1024, segmentBytes: 1024 * 1024 },
       decision: { discoveryPeriodMs: 10_000 },
       ...this.#options.config,
     };
