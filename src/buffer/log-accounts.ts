@@ -2,6 +2,7 @@ import { assert } from '../base/assert.ts';
 import { millis } from '../base/units.ts';
 import type { StreamName } from '../base/units.ts';
 import { FileError } from '../host/filesystem.ts';
+import { settledRangesMax } from './cursor-file.ts';
 import type { CursorFile, CursorState } from './cursor-file.ts';
 import type { LogDamage, StreamOptions } from './log-options.ts';
 import type { StreamStats } from './log-results.ts';
@@ -12,6 +13,7 @@ import { estimateStamp } from './slot.ts';
 import type { Slot } from './slot.ts';
 import type { SlotPool } from './slot-pool.ts';
 import type { WearLedger } from './wear-ledger.ts';
+import { isSettledIn, streamRangesMax } from './stream-ledger.ts';
 import type { StreamLedger } from './stream-ledger.ts';
 
 /** The accounts of all streams, and their durable copy in the cursor. */
@@ -25,8 +27,6 @@ export class LogAccounts {
   readonly #fences: Map<number, number>;
   readonly #onDamage: ((damage: LogDamage) => void) | undefined;
   readonly #isNew: boolean;
-  /** Floors that a power cut leaves in force. */
-  #durableFloors = new Map<StreamName, number>();
   #isClosed = false;
   #saving: Promise<boolean> = Promise.resolve(true);
 
@@ -79,6 +79,23 @@ export class LogAccounts {
     ledger.noteProducerSeq(record.producerSeq);
   }
 
+  /**
+   * Settles the numbers `from` to `through`; returns how many records that were. Undefined, and nothing is settled, when
+   * that takes a range above the floor and none is left.
+   */
+  settle(
+    ledger: StreamLedger,
+    from: number,
+    through: number,
+    as: 'delivered' | 'evicted',
+  ): number | undefined {
+    if (ledger.needsRange(from, through)) {
+      const all = [...this.#ledgers.values()].reduce((sum, { rangeCount }) => sum + rangeCount, 0);
+      if (ledger.rangeCount >= streamRangesMax || all >= settledRangesMax) return undefined;
+    }
+    return ledger.settleRange(from, through, as);
+  }
+
   noteMissing(ledger: StreamLedger, from: number, to: number): void {
     const count = ledger.markMissing(from, to);
     if (count === 0) return;
@@ -96,7 +113,7 @@ export class LogAccounts {
 
   /** Whether every record of a slot is settled, if not yet durably. */
   isSettled(slot: Slot): boolean {
-    return [...slot.spans].every(([name, span]) => span.last <= this.ledger(name).floor);
+    return [...slot.spans].every(([name, { first, last }]) => this.ledger(name).isSettled(first, last));
   }
 
   /**
@@ -119,8 +136,9 @@ export class LogAccounts {
 
   #worth(slot: Slot, streams: ReadonlyMap<StreamName, StreamOptions>): number {
     let worth = -2;
-    for (const [name, span] of slot.spans) {
-      if (span.last > this.ledger(name).floor) worth = Math.max(worth, streams.get(name)?.priority ?? -1);
+    for (const [name, { first, last }] of slot.spans) {
+      if (!this.ledger(name).isSettled(first, last))
+        worth = Math.max(worth, streams.get(name)?.priority ?? -1);
     }
     return worth;
   }
@@ -156,16 +174,17 @@ export class LogAccounts {
     runId: string,
     now: { monotonicMs: number; unixMs: number },
   ): StreamStats {
-    const { stored, delivered, evicted, corrupt, floor } = ledger;
+    const { stored, delivered, evicted, corrupt } = ledger;
     let pending = 0;
     let ageMs: number | undefined;
     for (const slot of this.#pool.slots) {
       const span = slot.spans.get(ledger.name);
-      if (span === undefined || span.last <= floor) continue;
-      const after = Math.max(span.first - 1, floor);
-      pending += span.last - after - ledger.missingIn(after, span.last);
+      if (span === undefined) continue;
+      pending += ledger.pendingIn(span.first - 1, span.last);
       if (ageMs !== undefined) continue;
-      const taken = estimateStamp(span, after + 1);
+      const oldest = ledger.firstPendingIn(span.first - 1, span.last);
+      if (oldest === undefined) continue;
+      const taken = estimateStamp(span, oldest);
       ageMs = taken.runId === runId ? now.monotonicMs - taken.monotonicMs : now.unixMs - taken.unixMs;
     }
     if (stored !== delivered + evicted + corrupt + pending) {
@@ -193,8 +212,10 @@ export class LogAccounts {
     const { position, length } = await this.#cursor.write(state);
     this.#wear.noteWrite(position, length);
     this.#wear.noteFlush();
-    this.#durableFloors = new Map([...streams].map(([name, ledger]) => [name, ledger.floor]));
-    this.#pool.release((name, through) => through <= (this.#durableFloors.get(name) ?? 0));
+    this.#pool.release((name, { first, last }) => {
+      const durable = streams.get(name);
+      return durable !== undefined && isSettledIn(durable, first, last);
+    });
     const lives = new Set(this.#pool.slots.map((slot) => slot.life));
     for (const life of this.#fences.keys()) if (!lives.has(life)) this.#fences.delete(life);
   }

@@ -99,19 +99,27 @@ export class OpenSlots {
   async #evict(victim: Slot, reason: 'quota' | 'diskFull'): Promise<boolean> {
     for (const [priority, slot] of this.#open) if (slot === victim) await this.seal(priority);
     for (const [stream, span] of victim.spans) {
-      this.settleEvicted(this.#accounts.ledger(stream), span.last, reason);
+      const ledger = this.#accounts.ledger(stream);
+      // Below a slot that is settled already there may be older records, pending in other slots.
+      if (!ledger.isSettled(span.first, span.last)) this.settleEvicted(ledger, 1, span.last, reason);
     }
     await this.#save();
     return !this.#pool.slots.includes(victim);
   }
 
-  /** Settles records as evicted and tells it; false when there were none. */
-  settleEvicted(ledger: StreamLedger, through: number, reason: Eviction['reason']): boolean {
-    const fromSeq = toSeq(ledger.floor + 1);
-    const count = ledger.settle(through, 'evicted');
-    if (count === 0) return false;
-    this.#onEviction?.({ stream: ledger.name, count, fromSeq, toSeq: toSeq(through), reason });
-    return true;
+  /** Settles records as evicted and tells it; how many there were, undefined as `LogAccounts.settle` answers it. */
+  settleEvicted(
+    ledger: StreamLedger,
+    from: number,
+    through: number,
+    reason: Eviction['reason'],
+  ): number | undefined {
+    const fromSeq = toSeq(Math.max(from, ledger.floor + 1));
+    const count = this.#accounts.settle(ledger, from, through, 'evicted');
+    if (count !== undefined && count > 0) {
+      this.#onEviction?.({ stream: ledger.name, count, fromSeq, toSeq: toSeq(through), reason });
+    }
+    return count;
   }
 
   /** Closes the slot of a priority to records. */

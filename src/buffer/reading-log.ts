@@ -11,6 +11,7 @@ import { checkLimits, checkStreams, slotBytesFor } from './log-options.ts';
 import type { LogLimits, ReadingLogOptions, StreamOptions } from './log-options.ts';
 import { OpenSlots } from './open-slots.ts';
 import { LogReader } from './log-reader.ts';
+import type { ReadResult } from './log-reader.ts';
 import { refused } from './log-results.ts';
 import type { AppendResult, FlashStats, LogStats, StreamStats } from './log-results.ts';
 import { Batch, QueuedRecord } from './record-batch.ts';
@@ -165,45 +166,63 @@ export class ReadingLog {
   }
 
   /**
-   * The oldest records of a stream that are not acknowledged, or the oldest above `afterSeq`, in order; at most `max`,
-   * and fewer when their payloads exceed 1 MiB. Takes memory for those only.
-   * Throws `FileError` when the log is closed.
+   * The oldest pending records of a stream, or the oldest above `afterSeq`, in order; at most `max`, and fewer when their
+   * payloads exceed 1 MiB. Takes memory for those only. Throws `FileError` when the log is closed.
    */
   async peek(stream: StreamName, max: number, afterSeq?: Seq): Promise<StoredRecord[]> {
     const ledger = this.#accounts.find(stream);
     if (ledger === undefined || max < 1) return [];
-    const after = Math.max(ledger.floor, afterSeq ?? 0);
-    return this.#read(ledger, after, Math.min(max, peekCountMax));
+    const found = await this.#reader.readPending(this.#pool.slots, ledger, afterSeq ?? 0, max);
+    return this.#takeIn(ledger, found);
   }
 
   /** One record by its number, while a slot still holds it. Throws `FileError` like `peek`. */
   async get(stream: StreamName, number: Seq): Promise<StoredRecord | undefined> {
     const ledger = this.#accounts.find(stream);
     if (ledger === undefined || number < 1 || number > ledger.last) return undefined;
-    const [record] = await this.#read(ledger, number - 1, 1);
-    return record?.seq === number ? record : undefined;
+    const found = await this.#reader.readOne(this.#pool.slots, stream, number);
+    return this.#takeIn(ledger, found)[0];
   }
 
   /**
-   * Settles every record up to `throughSeq` as delivered. It reaches the disk within `cursorLingerMs`: after a power
-   * cut the last ones may be pending again, under the same names. Numbers already settled are no error.
+   * Settles every record up to `throughSeq` as delivered, or those from `fromSeq` on while older ones stay pending. It
+   * reaches the disk within `cursorLingerMs`: after a power cut the last ones may be pending again, under the same
+   * names. Numbers already settled are no error. False, and nothing is settled, when the stream, or all streams together,
+   * have as many settled ranges above older pending records as the cursor has place for: settle the older ones first.
    */
-  acknowledge(stream: StreamName, throughSeq: Seq): void {
+  acknowledge(stream: StreamName, throughSeq: Seq, fromSeq: Seq = toSeq(1)): boolean {
     const ledger = this.#accounts.find(stream);
     assert(ledger !== undefined, `acknowledgement for unknown stream ${stream}`);
-    if (throughSeq <= ledger.floor) return;
-    ledger.settle(throughSeq, 'delivered');
-    this.#armCursor();
+    if (throughSeq <= ledger.floor) return true;
+    const count = this.#accounts.settle(ledger, fromSeq, throughSeq, 'delivered');
+    if (count !== undefined) this.#armCursor();
+    return count !== undefined;
   }
 
   /**
-   * Settles every pending record up to `throughSeq` as evicted, because nobody takes them: like `acknowledge`, except
-   * that they count as evicted and are reported so.
+   * Settles pending records as evicted, because nobody takes them: like `acknowledge`, except that they count as evicted
+   * and are reported so.
    */
-  giveUp(stream: StreamName, throughSeq: Seq): void {
+  giveUp(stream: StreamName, throughSeq: Seq, fromSeq: Seq = toSeq(1)): boolean {
     const ledger = this.#accounts.find(stream);
     assert(ledger !== undefined, `records of unknown stream ${stream} are given up`);
-    if (this.#open.settleEvicted(ledger, throughSeq, 'givenUp')) this.#armCursor();
+    const count = this.#open.settleEvicted(ledger, fromSeq, throughSeq, 'givenUp');
+    if (count !== undefined) this.#armCursor();
+    return count !== undefined;
+  }
+
+  /** What is pending up to this number is the stream's backlog (see `markBacklog`); 0 without one. */
+  backlogThrough(stream: StreamName): Seq {
+    return toSeq(this.#accounts.find(stream)?.backlogThrough ?? 0);
+  }
+
+  /**
+   * Marks what is pending up to `throughSeq` as backlog. True once the mark is durable, in one with the acknowledgements so
+   * far; when false, it is set all the same, but a later start may find the one before.
+   */
+  markBacklog(stream: StreamName, throughSeq: Seq): Promise<boolean> {
+    this.#accounts.ledger(stream).markBacklog(throughSeq);
+    return this.#saveCursor();
   }
 
   /** The newest counter of the producer that is durably stored; what is not above it need not be sent again. */
@@ -299,9 +318,7 @@ export class ReadingLog {
     return undefined;
   }
 
-  async #read(ledger: StreamLedger, after: number, countMax: number): Promise<StoredRecord[]> {
-    const request = { stream: ledger.name, after, countMax, payloadBytesMax: peekBytesMax };
-    const { records, missing } = await this.#reader.read(this.#pool.slots, request);
+  #takeIn(ledger: StreamLedger, { records, missing }: ReadResult): StoredRecord[] {
     for (const { from, to } of missing) this.#accounts.noteMissing(ledger, from, to);
     return records;
   }
@@ -467,8 +484,6 @@ const lingerMsDefault = 100;
 /** A class B batch of this size waits no longer. */
 const batchBytesEarly = 16 * 1024;
 const batchBytesMax = 1024 * 1024;
-const peekCountMax = 4096;
-const peekBytesMax = 1024 * 1024;
 
 interface LogParts {
   readonly identities: Identities;

@@ -20,7 +20,7 @@ import {
   nonceOf,
   runContentBytes,
 } from './slot.ts';
-import type { Slot } from './slot.ts';
+import type { Slot, StreamSpan } from './slot.ts';
 import { SlotFiller } from './slot-filler.ts';
 import { pageBytes } from './wear-ledger.ts';
 import type { WearLedger } from './wear-ledger.ts';
@@ -277,10 +277,10 @@ export class SlotPool {
   }
 
   /** Frees the closed slots without an open record. */
-  release(isSettled: (stream: StreamName, through: number) => boolean): void {
+  release(isSettled: (stream: StreamName, span: StreamSpan) => boolean): void {
     const kept = this.#slots.filter((slot) => {
       if (slot.state !== 'closed') return true;
-      if (![...slot.spans].every(([name, span]) => isSettled(name, span.last))) return true;
+      if (![...slot.spans].every(([name, span]) => isSettled(name, span))) return true;
       this.#free.push(slot.index);
       return false;
     });
