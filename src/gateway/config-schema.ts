@@ -223,6 +223,13 @@ const stream = v.strictObject({
     }),
     5,
   ),
+  order: v.optional(
+    choice(
+      ['inOrder', 'liveFirst'],
+      'After an outage: inOrder delivers the oldest reading first; liveFirst delivers new ones first, and what had piled up beside them to the container NAME.history.',
+    ),
+    'inOrder',
+  ),
   unit: v.exactOptional(
     text(
       /^[^\p{C}]{1,32}$/u,
@@ -338,6 +345,17 @@ const schema = v.strictObject({
         'First pause after a failed delivery; it doubles from try to try.',
       ),
       retryMsMax: duration(10, 600_000, 10_000, 'Longest pause between tries.'),
+      backlogPercent: v.optional(
+        whole({
+          meaning:
+            'Share of the deliveries that the backlog of a liveFirst stream has while new readings wait; it has all when none do.',
+          min: 1,
+          max: 90,
+          example: 50,
+          unit: '%',
+        }),
+        50,
+      ),
     }),
     {},
   ),

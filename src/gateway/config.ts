@@ -28,6 +28,8 @@ export interface StreamConfig {
   readonly lingerMs?: Millis;
   /** 1 to 10; higher is kept longer. */
   readonly priority: number;
+  /** What is delivered first after an outage. */
+  readonly order: 'inOrder' | 'liveFirst';
   readonly unit?: string;
 }
 
@@ -60,7 +62,13 @@ export interface GatewayConfig {
   readonly links: readonly LinkConfig[];
   readonly sensors: readonly SensorConfig[];
   readonly buffer: { readonly quotaBytes: Bytes; readonly segmentBytes: Bytes };
-  readonly uplink: { readonly deadlineMs: Millis; readonly retryMsMin: Millis; readonly retryMsMax: Millis };
+  readonly uplink: {
+    readonly deadlineMs: Millis;
+    readonly retryMsMin: Millis;
+    readonly retryMsMax: Millis;
+    /** Share of the deliveries that a backlog has while live readings wait. */
+    readonly backlogPercent: number;
+  };
   readonly decision: DecisionConfig;
   readonly handover: {
     readonly phaseDeadlineMs: Millis;

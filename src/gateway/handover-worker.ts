@@ -12,10 +12,11 @@ import { echoName } from '../downlink/downlink.ts';
 import type { CallOptions, CseClient } from '../onem2m/cse-client.ts';
 import { isRejectedWith } from '../onem2m/cse-client.ts';
 import { ResourceType, ResponseStatusCode, ResultContent } from '../onem2m/enums.ts';
+import { containerName } from '../uplink/destination.ts';
 import type { Destination } from '../uplink/destination.ts';
-import type { Moved } from '../uplink/stream-lane.ts';
+import type { Moved, MovedPart } from '../uplink/lane-options.ts';
 import type { Uplink } from '../uplink/uplink.ts';
-import type { Millis } from '../base/units.ts';
+import type { Millis, StreamName } from '../base/units.ts';
 import type { OwedWork } from './owed-work.ts';
 
 /** What the work of a handover acts through. */
@@ -168,15 +169,19 @@ async function verify(
   }
 }
 
-function outcomeOf(moves: ReadonlyMap<string, Moved>): {
+function outcomeOf(moves: ReadonlyMap<StreamName, Moved>): {
   firstSeqs: Record<string, number>;
   inDoubt: Record<string, number>;
 } {
   const firstSeqs: Record<string, number> = {};
   const inDoubt: Record<string, number> = {};
-  for (const [stream, { firstSeq, inDoubtThrough }] of moves) {
-    firstSeqs[stream] = firstSeq;
-    if (inDoubtThrough !== undefined) inDoubt[stream] = inDoubtThrough;
+  const note = (container: string, { firstSeq, inDoubtThrough }: MovedPart): void => {
+    firstSeqs[container] = firstSeq;
+    if (inDoubtThrough !== undefined) inDoubt[container] = inDoubtThrough;
+  };
+  for (const [stream, moved] of moves) {
+    note(containerName(stream, 'live'), moved);
+    if (moved.backlog !== undefined) note(containerName(stream, 'backlog'), moved.backlog);
   }
   return { firstSeqs, inDoubt };
 }

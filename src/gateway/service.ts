@@ -8,7 +8,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { errorText } from '../base/errors.ts';
-import { aeId, epoch as toEpoch, millis, seq as toSeq, streamName } from '../base/units.ts';
+import { aeId, epoch as toEpoch, millis, seq as toSeq } from '../base/units.ts';
 import type { AeId, Epoch, Millis, StreamName } from '../base/units.ts';
 import type { ReadingLog } from '../buffer/reading-log.ts';
 import type { HandoverDecision } from '../decision/decision.ts';
@@ -29,11 +29,12 @@ import type { CseClient } from '../onem2m/cse-client.ts';
 import { ResponseStatusCode } from '../onem2m/enums.ts';
 import type { RadioSample } from '../radio/radio-sample.ts';
 import type { Destination } from '../uplink/destination.ts';
-import type { Exchange, UplinkObserver } from '../uplink/stream-lane.ts';
+import type { DeliveryOrder, Exchange, UplinkObserver } from '../uplink/lane-options.ts';
 import { Uplink } from '../uplink/uplink.ts';
 import { explainDecision, isRunning, referenceOf } from './candidate-reference.ts';
 import { decisionPolicy } from './config.ts';
 import type { GatewayConfig } from './config.ts';
+import { containersOf } from './containers-of.ts';
 import { createHandoverWorker } from './handover-worker.ts';
 import type { LinkAccess } from './link-access.ts';
 import { OwedWork } from './owed-work.ts';
@@ -46,7 +47,7 @@ import type { Telling } from './telling.ts';
 export interface ServiceOptions {
   readonly host: Host;
   readonly config: GatewayConfig;
-  readonly streams: readonly StreamName[];
+  readonly streams: ReadonlyMap<StreamName, DeliveryOrder>;
   readonly log: ReadingLog;
   readonly access: Pick<LinkAccess, 'pointOfAccess' | 'cseClient'>;
   readonly linkName: string;
@@ -59,6 +60,7 @@ export interface ServiceOptions {
 const decideMs = millis(500);
 const sweepMs = millis(15_000);
 const retryMs = millis(1000);
+const shortBacklogMax = 16;
 /** Wait after a repair, whatever it came to. */
 const repairMs = millis(2000);
 
@@ -93,7 +95,7 @@ export class Service {
     this.#home = access.cseClient(inCse.pointOfAccess, home.aeId);
     this.#record = new ServingRecord(this.#home, `${home.address}/serving`);
     const readers = [inCse.cseId, `${inCse.cseId}/*`];
-    this.#context = new BundleContext({ device, aeId: this.#aeId, streams, readers });
+    this.#context = new BundleContext({ device, aeId: this.#aeId, streams: containersOf(options), readers });
     this.#owed = new OwedWork({
       store: options.owedStore,
       record: this.#record,
@@ -104,14 +106,16 @@ export class Service {
     this.#uplink = new Uplink({
       streams,
       source: {
-        peek: (stream, max) => log.peek(stream, max),
-        acknowledge: (stream, throughSeq) => log.acknowledge(stream, throughSeq),
-        giveUp: (stream, throughSeq) => log.giveUp(stream, throughSeq),
+        peek: (stream, max, afterSeq) => log.peek(stream, max, afterSeq),
+        acknowledge: (stream, throughSeq, fromSeq) => log.acknowledge(stream, throughSeq, fromSeq),
+        giveUp: (stream, throughSeq, fromSeq) => log.giveUp(stream, throughSeq, fromSeq),
+        backlogThrough: (stream) => log.backlogThrough(stream),
+        markBacklog: (stream, throughSeq) => log.markBacklog(stream, throughSeq),
         lastSeq: (stream) => log.lastSeq(stream),
       },
       clock: host.clock,
       entropy: host.entropy,
-      settings: { ...config.uplink, deadlineMs: () => this.#answerDeadlineMs() },
+      settings: { ...config.uplink, shortBacklogMax, deadlineMs: () => this.#answerDeadlineMs() },
       observer: this.#uplinkObserver(),
     });
     this.#runner = this.#createRunner();
@@ -240,20 +244,18 @@ export class Service {
 
   /** The state of the last run becomes ours. */
   async #takeUp(): Promise<void> {
-    const { log, streams } = this.#options;
     const state = await this.#runner.load();
     const serving = servingOf(state);
     if (serving === undefined) return this.#runner.resume();
-    const lastSeqs = new Map(streams.map((stream) => [stream, log.lastSeq(stream)]));
     const before = state.kind === 'switching' ? state.transaction.source : serving;
-    for (const [stream, throughSeq] of Object.entries(before?.inDoubt ?? {})) {
-      this.#uplink.doubt(undefined, new Map([[streamName(stream), toSeq(throughSeq)]]));
+    for (const [container, throughSeq] of Object.entries(before?.inDoubt ?? {})) {
+      this.#uplink.doubt(undefined, new Map([[container, toSeq(throughSeq)]]));
     }
     if (state.kind === 'switching') {
-      if (before !== undefined) this.#uplink.doubt(this.#destinationFor(before.cse, before.epoch), lastSeqs);
+      if (before !== undefined) this.#uplink.doubtAll(this.#destinationFor(before.cse, before.epoch));
     } else {
       const destination = this.#destinationFor(serving.cse, serving.epoch);
-      this.#uplink.doubt(destination, lastSeqs);
+      this.#uplink.doubtAll(destination);
       await this.#uplink.switchTo(destination, { deadlineMs: millis(0), sourceLost: false });
     }
     return this.#runner.resume();

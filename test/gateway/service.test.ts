@@ -169,7 +169,7 @@ class World {
     const service = new Service({
       host,
       config,
-      streams: [stream],
+      streams: new Map([[stream, 'inOrder']]),
       log,
       access: {
         pointOfAccess: ownPoa,
@@ -609,7 +609,7 @@ void t.test('a switch is not over before what was delivered is durable', async (
   const clock = new SimulatedClock();
   let isDurable = false;
   const uplink = new Uplink({
-    streams: [],
+    streams: new Map(),
     source: undefined as never,
     clock,
     entropy: new SeededEntropy(1),

@@ -28,6 +28,7 @@ import { findDrive } from '../radio-field/drives.ts';
 import type { FakeStreamReport } from '../sensor/fake-sensor.ts';
 import { inCseNames } from './cse-host-process.ts';
 import type { HeldResource } from './cse-host-process.ts';
+import type { DeliveryOrder } from '../../uplink/lane-options.ts';
 import { LineReplies } from './line-replies.ts';
 
 /** What world to build. */
@@ -40,6 +41,8 @@ export interface TrialWorldOptions {
   readonly rttMs: number;
   /** Streams of the sensor with their period. */
   readonly streams: Readonly<Record<string, number>>;
+  /** Order of delivery of its streams; `inOrder` when absent. */
+  readonly order?: DeliveryOrder;
   /** Keys of the gateway's configuration that differ from its defaults. */
   readonly config?: Readonly<Record<string, unknown>>;
   readonly onEvent?: (event: GatewayEvent) => void;
@@ -96,6 +99,11 @@ export class TrialWorld {
 
   get dataDirectory(): string {
     return join(this.#directory.path, 'data');
+  }
+
+  /** Points of access of the MN-CSEs by area. */
+  get areas(): Readonly<Record<string, string>> {
+    return this.#ready?.mn ?? {};
   }
 
   /** Why the gateway ended although nobody asked it to; undefined while all is well. */
@@ -356,7 +364,11 @@ export class TrialWorld {
         {
           name: 'weather',
           serialLine: { path: this.#sensorPath, format: 'json', acknowledge: true },
-          streams: Object.keys(this.#options.streams).map((name) => ({ name, class: 'A' })),
+          streams: Object.keys(this.#options.streams).map((name) => ({
+            name,
+            class: 'A',
+            order: this.#options.order ?? 'inOrder',
+          })),
         },
       ],
       // Room for minutes of readings: what the default takes would be filled with zeros for a drive of a minute.
