@@ -15,9 +15,12 @@ import { TrialWorld } from '../../src/testbed/drive/trial-world.ts';
 import { judgeDrive } from '../../src/testbed/drive/verdict.ts';
 import type { ObservedHandover } from '../../src/testbed/drive/verdict.ts';
 
+t.setTimeout(120_000);
+
 const streams = { temperature: 100, vibration: 60 };
 const seed = 13;
 const settleMs = millis(30_000);
+
 const outageMs = millis(8000);
 
 void t.test('an outage, new readings first, a kill in the middle', { timeout: 120_000 }, async (t) => {
@@ -29,10 +32,10 @@ void t.test('an outage, new readings first, a kill in the middle', { timeout: 12
     drive: 'ring',
     seconds: 3600,
     seed,
-    rttMs: 40,
+    rttMs: 10,
     streams,
     order: 'liveFirst',
-    config: { uplink: { backlogPercent: 20, retryMsMax: 500 } },
+    config: { uplink: { backlogPercent: 30, retryMsMax: 500 } },
     onEvent: (event: GatewayEvent) => {
       if (event.kind === 'handoverEnded') handovers.push({ event, endedMs: host.clock.monotonicMs() });
     },
@@ -64,7 +67,7 @@ void t.test('an outage, new readings first, a kill in the middle', { timeout: 12
     drive: 'ring',
     seed,
     seconds: 0,
-    rttMs: 40,
+    rttMs: 10,
     device: status.device,
     streams,
     handovers,
