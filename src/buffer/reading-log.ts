@@ -18,7 +18,7 @@ import { payloadBytesMax, quantise, recordBytes, streamNameBytesMax } from './re
 import type { NewRecord, StoredRecord } from './record.ts';
 import { recoverLog } from './recovery.ts';
 import type { Slot } from './slot.ts';
-import { SlotPool, largestFrameBytes } from './slot-pool.ts';
+import { SlotPool, commitBytesMax, largestFrameBytes } from './slot-pool.ts';
 import type { CommitPart } from './slot-pool.ts';
 import type { StreamLedger } from './stream-ledger.ts';
 import { WearLedger } from './wear-ledger.ts';
@@ -42,7 +42,7 @@ import { WearLedger } from './wear-ledger.ts';
  *   B2 per stream, stored = delivered + evicted + corrupt + pending, also across restarts;
  *   B3 the cursor that settles a slot's records is durable before the slot is used again: cursor, fdatasync, new header
  *      with a new life and nonce, frames;
- *   B4 a bad frame costs that frame, neither its neighbours nor the start;
+ *   B4 a bad frame costs that frame, a record or a few of one commit, neither its neighbours nor the start;
  *   B5 a name (log id, number) is never given to two records that anyone has seen;
  *   B6 after a failed write or flush nothing of that commit counts, its slots take no more records, and their tails are
  *      fenced off durably before the producers hear of it;
@@ -348,7 +348,7 @@ export class ReadingLog {
     let takenBytes = 0;
     for (const item of [...this.#queue]) {
       const { priority } = item.stream;
-      if (full.has(priority) || takenBytes + item.frameBytes > batchBytesMax) {
+      if (full.has(priority) || takenBytes + item.frameBytes > commitBytesMax) {
         full.add(priority);
         continue;
       }
@@ -400,6 +400,8 @@ export class ReadingLog {
       }
     }
     if (failures.size > 0) await this.#abandon(parts, failures);
+    const committedBytes = batches.reduce((sum, batch) => sum + batch.frameBytes, 0);
+    if (this.#accounts.noteCommitted(committedBytes)) void this.#saveCursor();
   }
 
   #number(batch: Batch): StoredRecord[] {
@@ -466,7 +468,6 @@ export function openReadingLog(options: ReadingLogOptions): Promise<ReadingLog> 
 const lingerMsDefault = 100;
 /** A class B batch of this size waits no longer. */
 const batchBytesEarly = 16 * 1024;
-const batchBytesMax = 1024 * 1024;
 const peekCountMax = 4096;
 const peekBytesMax = 1024 * 1024;
 
