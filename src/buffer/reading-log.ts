@@ -261,6 +261,8 @@ export class ReadingLog {
       ...wear,
       writeAmplification: payloadBytes > 0 ? deviceBytes / payloadBytes : undefined,
       slotsAside: this.#pool.asideCount,
+      consumedBytes,
+      roomBytes,
       hoursUntilFull: bytesPerHour > 0 ? roomBytes / bytesPerHour : undefined,
     };
   }
