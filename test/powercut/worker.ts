@@ -2,7 +2,7 @@
 // order. Its one argument is a `WorkOrder`; facts go to standard output.
 import { NodeFilesystem } from '../../src/host/filesystem.ts';
 import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
-import { Witness } from './facts.ts';
+import { PrintingWitness } from './facts.ts';
 import { LogDriver } from './log-driver.ts';
 import { logWorkload } from './log-workloads.ts';
 import { workSmallState } from './small-state.ts';
@@ -20,7 +20,7 @@ const {
 const { engine, flaw } = storeOf(name);
 const entropy = new SeededEntropy(seed).fork(`${name} ${session}`);
 const filesystem = flawed(new NodeFilesystem(), flaw);
-const witness = await Witness.open(logPath);
+const witness = await PrintingWitness.open(logPath);
 
 if (engine.kind === 'smallState') await workSmallState(filesystem, directory, witness, entropy);
 if (engine.kind === 'log') {
