@@ -202,6 +202,7 @@ export async function checkState(
       await unmount();
     }
   } catch (error) {
+    if (rig.isEnded) throw error;
     return error instanceof Error ? error.message : String(error);
   } finally {
     await fs.rm(path, { force: true });
