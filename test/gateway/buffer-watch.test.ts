@@ -477,7 +477,7 @@ void t.test('in the text of a status', async (t) => {
     return renderStatus(status, columns);
   };
   t.match(shown(), /space 512\.0 MiB {2}no rate yet\n/u);
-  await gw.disk(60 * 512_000_000);
+  await gw.disk(332_000 * 512);
   await gw.wear('0x02 0x01', '0x01');
   await gw.minutes(60);
   const text = shown();
@@ -486,11 +486,11 @@ void t.test('in the text of a status', async (t) => {
   t.match(text, / {2}flash 140\.6 MiB written for 5\.5 MiB of readings, 25\.6 times {2}3\.3 GiB\/day\n/u);
   t.match(
     text,
-    / {2}disk mmcblk0 emmc AJTD4R 14\.9 GiB\n {4}28\.6 GiB written since 2026-11-01 {2}686\.6 GiB\/day\n {4}at most 20 % of its life used {4}reserve normal\n/u,
+    / {2}disk mmcblk0 emmc AJTD4R 14\.9 GiB\n {4}162\.1 MiB written since 2026-11-01 {2}3\.8 GiB\/day\n {4}at most 20 % of its life used {4}reserve normal\n/u,
   );
   t.match(
     text,
-    / {2}card life 16 days at the present rate of the disk\n {4}0\.3 % of it used since installed, if 14\.9 GiB take 3000 cycles at factor 4\n/u,
+    / {2}card life 8\.1 years at the present rate of the disk\n {4}less than 0\.1 % of it used since installed, if 14\.9 GiB take 3000 cycles at factor 4\n/u,
   );
   const ours = shown(80).split('\n').slice(-9);
   t.comment(ours.join('\n'));
