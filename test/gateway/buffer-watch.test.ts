@@ -490,7 +490,7 @@ void t.test('in the text of a status', async (t) => {
   );
   t.match(
     text,
-    / {2}card life 8\.1 years at the present rate of the disk\n {4}less than 0\.1 % of it used since installed, if 14\.9 GiB take 3000 cycles at factor 4\n/u,
+    / {2}card life 8\.1 years at the present rate of the disk\n {4}less than 0\.1 % used so far, if 14\.9 GiB take 3000 cycles at factor 4\n/u,
   );
   const ours = shown(80).split('\n').slice(-9);
   t.comment(ours.join('\n'));

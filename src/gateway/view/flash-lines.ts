@@ -58,7 +58,7 @@ function cardLines(card: CardStatus): Line[] {
   const rate = years === undefined ? 'mean' : 'present';
   const life =
     projected === undefined ? 'not known yet' : `${yearsText(projected)} at the ${rate} rate of the ${basis}`;
-  const worn = wornShare === undefined ? '' : `${shareText(wornShare)} of it used since installed, `;
+  const worn = wornShare === undefined ? '' : `${shareText(wornShare)} used so far, `;
   return [
     [span(`  card life ${life}`)],
     [
