@@ -11,7 +11,7 @@ const clock = new NodeClock();
 const execute = promisify(execFile);
 
 /** Octets of the image that stores write to. */
-export const imageBytes: number = 32 * 1024 * 1024;
+export const imageBytes: number = 16 * 1024 * 1024;
 
 /** How a process ended, and what it wrote. */
 export interface Ended {
