@@ -131,6 +131,9 @@ void t.test('everything told before a kill holds after many', async (t) => {
 void t.test('a build that reports before it writes is caught', async (t) => {
   await withDirectory(async (directory) => {
     const { facts } = await killMany(directory, 'lateWrites', 3);
-    await t.rejects(checkLog(directory, killWorkloads.lateWrites, facts), /is lost|lost records/);
+    await t.rejects(
+      checkLog(directory, killWorkloads.lateWrites, facts),
+      /is lost|lost records|was reported stored as/,
+    );
   });
 });

@@ -139,7 +139,7 @@ void t.test('the device after a cut, by outcome', async (t) => {
   for (let draw = 0; draw < 400; draw++) {
     for (const outcome of ['torn', 'half', 'allButOne', 'sectors'] as const) {
       const found = await after(drawCut(entries, 6, outcome, entropy));
-      t.strictSame(found.slice(1, 4), [2, 4, 0], 'what is durable stays');
+      if (found.slice(1, 4).join() !== '2,4,0') t.fail(`${outcome} changes what is durable: ${found.join()}`);
       seen[outcome].add([found[0], ...found.slice(4)].join(' '));
     }
   }

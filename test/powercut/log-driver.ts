@@ -88,7 +88,7 @@ export class LogDriver {
 
   /** Leaves appends and an unsaved acknowledgement in flight. */
   async leaveInFlight(): Promise<void> {
-    for (let index = 0; index < 4; index++) void this.#append(this.#drawStream());
+    for (const stream of this.#streams) void this.#append(stream);
     await this.#deliver(this.#drawStream());
     await sleep(clock, millis(this.#draw(3)));
   }

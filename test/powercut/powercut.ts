@@ -48,6 +48,8 @@ const { values } = parseArgs({
 const clock = new NodeClock();
 const seed = values.seed === undefined ? new NodeEntropy().uint32() : Number(values.seed);
 const states = Number(values.states);
+/** As of a shell whose command was interrupted. */
+const interruptedCode = 130;
 /** Failing states kept of one run, about 100 KB each. */
 const keptMax = 10;
 const kept: string[] = [];
@@ -67,6 +69,7 @@ async function main(): Promise<number> {
     await checkRig(rig);
     return values.replay === undefined ? await runAll(rig) : await replay(rig, values.replay);
   } catch (error) {
+    if (rig?.isEnded === true) return interruptedCode;
     if (!(error instanceof NotRunError)) throw error;
     console.error(`power cuts: NOT RUN, nothing is proven: ${error.message}`);
     if (values.json) console.log(JSON.stringify({ states: 0, failures: 0, notRun: error.message, seed }));
@@ -137,7 +140,7 @@ function disposeOnSignal(rig: Rig): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.once(signal, () => {
       tell(`power cuts: ended by ${signal}`);
-      void rig.dispose().finally(() => process.exit(130));
+      void rig.dispose();
     });
   }
 }
