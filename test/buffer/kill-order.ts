@@ -20,7 +20,7 @@ export const killWorkloads: Readonly<Record<KillUse, LogWorkload>> = {
   everything: {
     ...short,
     actions: Number.MAX_SAFE_INTEGER,
-    weights: { single: 34, group: 16, deliver: 14, sync: 5, giveUp: 1, pause: 2 },
+    weights: { single: 34, group: 16, deliver: 14, sync: 5, giveUp: 1, pause: 1 },
   },
   lateWrites: {
     ...short,

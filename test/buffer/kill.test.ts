@@ -87,7 +87,7 @@ async function killMany(
       count += 1;
       next = start(count);
       const isOpening = count % 4 === 1;
-      await child.tells(isOpening ? 1 : 1 + (entropy.uint32() % 260));
+      await child.tells(isOpening ? 1 : 1 + (entropy.uint32() % 400));
       if (count > 1) await sleep(clock, millis(entropy.uint32() % 6));
       facts.push(...(await child.kill()));
     }
