@@ -3,13 +3,13 @@ import { millis } from '../base/units.ts';
 import type { StreamName } from '../base/units.ts';
 import { FileError } from '../host/filesystem.ts';
 import { settledRangesMax } from './cursor-file.ts';
-import type { CursorFile, CursorState } from './cursor-file.ts';
+import type { CursorFile, CursorState, SlotTail } from './cursor-file.ts';
 import type { LogDamage, StreamOptions } from './log-options.ts';
 import type { StreamStats } from './log-results.ts';
 import type { StoredRecord } from './record.ts';
 import type { RecoveredLog } from './recovery.ts';
 import type { Identities } from './identities.ts';
-import { estimateStamp } from './slot.ts';
+import { encodeSummary, estimateStamp } from './slot.ts';
 import type { Slot } from './slot.ts';
 import type { SlotPool } from './slot-pool.ts';
 import type { WearLedger } from './wear-ledger.ts';
@@ -27,6 +27,7 @@ export class LogAccounts {
   readonly #fences: Map<number, number>;
   readonly #onDamage: ((damage: LogDamage) => void) | undefined;
   readonly #isNew: boolean;
+  #unsavedBytes = 0;
   #isClosed = false;
   #saving: Promise<boolean> = Promise.resolve(true);
 
@@ -94,6 +95,12 @@ export class LogAccounts {
       if (ledger.rangeCount >= streamRangesMax || all >= settledRangesMax) return undefined;
     }
     return ledger.settleRange(from, through, as);
+  }
+
+  /** Notes the size of a commit; true when the cursor should be written, for the sake of the next start. */
+  noteCommitted(commitBytes: number): boolean {
+    this.#unsavedBytes += commitBytes;
+    return this.#unsavedBytes >= unsavedBytesMax;
   }
 
   noteMissing(ledger: StreamLedger, from: number, to: number): void {
@@ -197,6 +204,11 @@ export class LogAccounts {
     return { stored, delivered, evicted, corrupt, pending, oldestUnacknowledgedMs };
   }
 
+  #tails(): Map<number, SlotTail> {
+    const open = this.#pool.slots.filter((slot) => slot.state === 'open' && slot.isBegun);
+    return new Map(open.map((slot) => [slot.life, { length: slot.length, summary: encodeSummary(slot) }]));
+  }
+
   async #saveOnce(): Promise<void> {
     const streams = new Map([...this.#ledgers].map(([name, ledger]) => [name, ledger.state()]));
     const state: CursorState = {
@@ -206,9 +218,11 @@ export class LogAccounts {
       isClosed: this.#isClosed,
       identities: this.#identities.state(new Set(streams.keys())),
       fences: new Map([...this.#fences].slice(-fencesMax)),
+      tails: this.#tails(),
       streams,
       wear: this.#wear.state(),
     };
+    this.#unsavedBytes = 0;
     const { position, length } = await this.#cursor.write(state);
     this.#wear.noteWrite(position, length);
     this.#wear.noteFlush();
@@ -222,3 +236,5 @@ export class LogAccounts {
 }
 
 const fencesMax = 128;
+/** Octets of commits after which the cursor is written again, so that a start has little to read. */
+const unsavedBytesMax = 512 * 1024;

@@ -1,12 +1,13 @@
 import type { StreamName } from '../base/units.ts';
 import type { FileHandle } from '../host/filesystem.ts';
+import { ReadWindows } from './frame.ts';
 import type { Identities } from './identities.ts';
 import type { StoredRecord } from './record.ts';
 import type { SeqRange } from './seq-ranges.ts';
 import { headerBytes } from './slot.ts';
 import type { Slot } from './slot.ts';
-import { readRecords } from './slot-scan.ts';
-import type { FoundRecord, ReadPlace } from './slot-scan.ts';
+import { visitRecords } from './slot-scan.ts';
+import type { ReadPlace, SlotSource } from './slot-scan.ts';
 import type { StreamLedger } from './stream-ledger.ts';
 
 /** What a reader asks for. */
@@ -43,13 +44,11 @@ const readBytesMax = 1024 * 1024;
  * ended, so that a reader that goes on, or returns to the oldest record, does not start at the head of a slot.
  */
 export class LogReader {
-  readonly #handle: FileHandle;
-  readonly #identities: Identities;
-  readonly #bookmarks = new Map<StreamName, Bookmark[]>();
+  readonly #source: SlotSource;
+  readonly #bookmarks = new Map<StreamName, readonly Bookmark[]>();
 
   constructor(handle: FileHandle, identities: Identities) {
-    this.#handle = handle;
-    this.#identities = identities;
+    this.#source = { handle, identities, windows: new ReadWindows() };
   }
 
   /** The pending records above `after`, at most `max` and fewer when their payloads exceed a bound. */
@@ -86,6 +85,8 @@ export class LogReader {
     const missing: SeqRange[] = [];
     let reached = request.after;
     let payloadBytes = 0;
+    const copier = new Copier();
+    const keep = (payload: Uint8Array): Uint8Array => copier.copy(payload);
     const isFull = (): boolean =>
       records.length >= request.countMax || payloadBytes >= request.payloadBytesMax;
     for (const slot of slots) {
@@ -94,14 +95,22 @@ export class LogReader {
       if (reached >= request.through || isFull() || span.first > request.through) break;
       reached = Math.max(reached, span.first - 1);
       const last = Math.min(span.last, request.through);
-      for await (const { value, next } of this.#records(slot, request.stream, reached)) {
-        if (value.seq > last) break;
-        if (value.seq > reached + 1) missing.push({ from: reached + 1, to: value.seq - 1 });
-        reached = value.seq;
-        records.push(value);
-        payloadBytes += value.payload.length;
-        this.#remember(request.stream, { life: slot.life, seq: value.seq, ...next });
-        if (isFull()) break;
+      let isPast = false;
+      const began = this.#bookmarkBefore(request.stream, slot, reached);
+      const stopped = await visitRecords(this.#source, slot, began ?? slotHead, keep, (record) => {
+        if (record.stream !== request.stream || record.seq <= reached) return undefined;
+        if (record.seq > last) {
+          isPast = true;
+          return 'stop';
+        }
+        if (record.seq > reached + 1) missing.push({ from: reached + 1, to: record.seq - 1 });
+        reached = record.seq;
+        records.push(record);
+        payloadBytes += record.payload.length;
+        return isFull() || record.seq === last ? 'stop' : undefined;
+      });
+      if (stopped !== undefined && !isPast) {
+        this.#move(request.stream, began, { life: slot.life, seq: reached, ...stopped });
       }
       if (!isFull() && reached < last) {
         missing.push({ from: reached + 1, to: last });
@@ -111,25 +120,40 @@ export class LogReader {
     return { records, missing };
   }
 
-  async *#records(
-    slot: Slot,
-    stream: StreamName,
-    after: number,
-  ): AsyncGenerator<FoundRecord, void, undefined> {
-    let place: ReadPlace = { offset: headerBytes, runBits: undefined };
+  #bookmarkBefore(stream: StreamName, slot: Slot, after: number): Bookmark | undefined {
+    let best: Bookmark | undefined;
     for (const bookmark of this.#bookmarks.get(stream) ?? []) {
-      if (bookmark.life === slot.life && bookmark.seq <= after && bookmark.offset > place.offset)
-        place = bookmark;
+      if (bookmark.life !== slot.life || bookmark.seq > after) continue;
+      if (best === undefined || bookmark.offset > best.offset) best = bookmark;
     }
-    for await (const found of readRecords(this.#handle, slot, this.#identities, place)) {
-      if (found.value.stream === stream && found.value.seq > after) yield found;
-    }
+    return best;
   }
 
-  #remember(stream: StreamName, bookmark: Bookmark): void {
-    const all = this.#bookmarks.get(stream) ?? [];
-    // A read that goes on moves its own bookmark; others keep theirs until they are the oldest.
-    const others = all.filter(({ life, seq }) => life !== bookmark.life || seq !== bookmark.seq - 1);
-    this.#bookmarks.set(stream, [...others, bookmark].slice(-bookmarksMax));
+  /** A read that goes on moves its own bookmark; others keep theirs until they are the oldest. */
+  #move(stream: StreamName, began: Bookmark | undefined, ended: Bookmark): void {
+    const others = (this.#bookmarks.get(stream) ?? []).filter((bookmark) => bookmark !== began);
+    this.#bookmarks.set(stream, [...others, ended].slice(-bookmarksMax));
+  }
+}
+
+const slotHead: ReadPlace = { offset: headerBytes, runBits: undefined };
+
+const piecesBytes = 16 * 1024;
+
+/** Copies many small pieces into few buffers: one each would cost more than its octets. */
+class Copier {
+  #memory = new Uint8Array(0);
+  #used = 0;
+
+  copy(piece: Uint8Array): Uint8Array {
+    if (4 * piece.length > piecesBytes) return piece.slice();
+    if (this.#used + piece.length > this.#memory.length) {
+      this.#memory = new Uint8Array(piecesBytes);
+      this.#used = 0;
+    }
+    const copy = this.#memory.subarray(this.#used, this.#used + piece.length);
+    copy.set(piece);
+    this.#used += piece.length;
+    return copy;
   }
 }

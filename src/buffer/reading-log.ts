@@ -19,7 +19,7 @@ import { payloadBytesMax, quantise, recordBytes, streamNameBytesMax } from './re
 import type { NewRecord, StoredRecord } from './record.ts';
 import { recoverLog } from './recovery.ts';
 import type { Slot } from './slot.ts';
-import { SlotPool, largestFrameBytes } from './slot-pool.ts';
+import { SlotPool, commitBytesMax, largestFrameBytes } from './slot-pool.ts';
 import type { CommitPart } from './slot-pool.ts';
 import type { StreamLedger } from './stream-ledger.ts';
 import { WearLedger } from './wear-ledger.ts';
@@ -43,7 +43,7 @@ import { WearLedger } from './wear-ledger.ts';
  *   B2 per stream, stored = delivered + evicted + corrupt + pending, also across restarts;
  *   B3 the cursor that settles a slot's records is durable before the slot is used again: cursor, fdatasync, new header
  *      with a new life and nonce, frames;
- *   B4 a bad frame costs that frame, neither its neighbours nor the start;
+ *   B4 a bad frame costs that frame, a record or a few of one commit, neither its neighbours nor the start;
  *   B5 a name (log id, number) is never given to two records that anyone has seen;
  *   B6 after a failed write or flush nothing of that commit counts, its slots take no more records, and their tails are
  *      fenced off durably before the producers hear of it;
@@ -172,43 +172,34 @@ export class ReadingLog {
   async peek(stream: StreamName, max: number, afterSeq?: Seq): Promise<StoredRecord[]> {
     const ledger = this.#accounts.find(stream);
     if (ledger === undefined || max < 1) return [];
-    const found = await this.#reader.readPending(this.#pool.slots, ledger, afterSeq ?? 0, max);
-    return this.#takeIn(ledger, found);
+    return this.#takeIn(ledger, await this.#reader.readPending(this.#pool.slots, ledger, afterSeq ?? 0, max));
   }
 
   /** One record by its number, while a slot still holds it. Throws `FileError` like `peek`. */
   async get(stream: StreamName, number: Seq): Promise<StoredRecord | undefined> {
     const ledger = this.#accounts.find(stream);
     if (ledger === undefined || number < 1 || number > ledger.last) return undefined;
-    const found = await this.#reader.readOne(this.#pool.slots, stream, number);
-    return this.#takeIn(ledger, found)[0];
+    return this.#takeIn(ledger, await this.#reader.readOne(this.#pool.slots, stream, number))[0];
   }
 
   /**
    * Settles every record up to `throughSeq` as delivered, or those from `fromSeq` on while older ones stay pending. It
    * reaches the disk within `cursorLingerMs`: after a power cut the last ones may be pending again, under the same
-   * names. Numbers already settled are no error. False, and nothing is settled, when the stream, or all streams together,
-   * have as many settled ranges above older pending records as the cursor has place for: settle the older ones first.
+   * names. Numbers already settled are no error. False, and nothing is settled, when the cursor has no place for one range
+   * more above pending records: settle those first.
    */
   acknowledge(stream: StreamName, throughSeq: Seq, fromSeq: Seq = toSeq(1)): boolean {
     const ledger = this.#accounts.find(stream);
     assert(ledger !== undefined, `acknowledgement for unknown stream ${stream}`);
     if (throughSeq <= ledger.floor) return true;
-    const count = this.#accounts.settle(ledger, fromSeq, throughSeq, 'delivered');
-    if (count !== undefined) this.#armCursor();
-    return count !== undefined;
+    return this.#noteSettled(this.#accounts.settle(ledger, fromSeq, throughSeq, 'delivered'));
   }
 
-  /**
-   * Settles pending records as evicted, because nobody takes them: like `acknowledge`, except that they count as evicted
-   * and are reported so.
-   */
+  /** Settles records like `acknowledge`, but as evicted, because nobody takes them; they are reported so. */
   giveUp(stream: StreamName, throughSeq: Seq, fromSeq: Seq = toSeq(1)): boolean {
     const ledger = this.#accounts.find(stream);
     assert(ledger !== undefined, `records of unknown stream ${stream} are given up`);
-    const count = this.#open.settleEvicted(ledger, fromSeq, throughSeq, 'givenUp');
-    if (count !== undefined) this.#armCursor();
-    return count !== undefined;
+    return this.#noteSettled(this.#open.settleEvicted(ledger, fromSeq, throughSeq, 'givenUp'));
   }
 
   /** What is pending up to this number is the stream's backlog (see `markBacklog`); 0 without one. */
@@ -280,6 +271,8 @@ export class ReadingLog {
       ...wear,
       writeAmplification: payloadBytes > 0 ? deviceBytes / payloadBytes : undefined,
       slotsAside: this.#pool.asideCount,
+      consumedBytes,
+      roomBytes,
       hoursUntilFull: bytesPerHour > 0 ? roomBytes / bytesPerHour : undefined,
     };
   }
@@ -365,7 +358,7 @@ export class ReadingLog {
     let takenBytes = 0;
     for (const item of [...this.#queue]) {
       const { priority } = item.stream;
-      if (full.has(priority) || takenBytes + item.frameBytes > batchBytesMax) {
+      if (full.has(priority) || takenBytes + item.frameBytes > commitBytesMax) {
         full.add(priority);
         continue;
       }
@@ -417,6 +410,8 @@ export class ReadingLog {
       }
     }
     if (failures.size > 0) await this.#abandon(parts, failures);
+    const committedBytes = batches.reduce((sum, batch) => sum + batch.frameBytes, 0);
+    if (this.#accounts.noteCommitted(committedBytes)) void this.#saveCursor();
   }
 
   #number(batch: Batch): StoredRecord[] {
@@ -457,6 +452,11 @@ export class ReadingLog {
     }
   }
 
+  #noteSettled(count: number | undefined): boolean {
+    if (count !== undefined && count > 0) this.#armCursor();
+    return count !== undefined;
+  }
+
   #armCursor(): void {
     this.#cursorTimer ??= this.#clock.schedule(this.#limits.cursorLingerMs, () => {
       this.#cursorTimer = undefined;
@@ -483,7 +483,6 @@ export function openReadingLog(options: ReadingLogOptions): Promise<ReadingLog> 
 const lingerMsDefault = 100;
 /** A class B batch of this size waits no longer. */
 const batchBytesEarly = 16 * 1024;
-const batchBytesMax = 1024 * 1024;
 
 interface LogParts {
   readonly identities: Identities;

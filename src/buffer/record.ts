@@ -43,6 +43,8 @@ export interface RecordContext {
   streamOf(id: number): StreamName | undefined;
   /** The run whose number ends with these 16 bits. */
   runOf(lowBits: number): { readonly runId: string; readonly logId: string } | undefined;
+  /** What a record keeps of its payload, which lies in memory that will be used again. */
+  keep(payload: Uint8Array): Uint8Array;
 }
 
 /** Most streams that a log tells apart by number. */
@@ -135,19 +137,25 @@ export function decodeRecord(content: Uint8Array, context: RecordContext): Store
     return value;
   };
   const monotonic = next(5);
-  const unixMs = unixMillis(next(6));
+  const unixMs = next(6);
   const errorBoundMs = hasBound ? next(2) : undefined;
   const producerSeq = hasProducer ? next(4) : undefined;
-  return {
+  const record: StoredRecord = {
     stream,
     seq: seq(number),
     logId: run.logId,
     runId: run.runId,
     monotonicMs: millis(isWide ? monotonic : monotonic / 10),
-    wall: { unixMs, source, ...(errorBoundMs === undefined ? {} : { errorBoundMs: millis(errorBoundMs) }) },
-    ...(producerSeq === undefined ? {} : { producerSeq }),
-    payload: content.subarray(at),
+    wall: wallStamp(unixMs, source, errorBoundMs),
+    payload: context.keep(content.subarray(at)),
   };
+  return producerSeq === undefined ? record : { ...record, producerSeq };
+}
+
+/** A wall-clock time from what a frame tells of it. */
+export function wallStamp(unixMs: number, source: TimeSource, errorBoundMs: number | undefined): WallStamp {
+  if (errorBoundMs === undefined) return { unixMs: unixMillis(unixMs), source };
+  return { unixMs: unixMillis(unixMs), errorBoundMs: millis(errorBoundMs), source };
 }
 
 /** The low bits of the run in a record frame's content. */
@@ -165,9 +173,10 @@ const flagBound = 8;
 const flagProducer = 16;
 const flagWide = 32;
 /** The position in this list is the number on disk. */
-const timeSources: readonly TimeSource[] = ['gps', 'ntp', 'cse', 'restored', 'system'];
+export const timeSources: readonly TimeSource[] = ['gps', 'ntp', 'cse', 'restored', 'system'];
 
-function needsWide({ monotonicMs, wall, producerSeq }: NewRecord): boolean {
+/** Whether a time, bound or count of a record does not fit the usual width. */
+export function needsWide({ monotonicMs, wall, producerSeq }: NewRecord): boolean {
   const tenths = Math.round(monotonicMs * 10);
   return !(
     isWithin(tenths, 2 ** 40) &&

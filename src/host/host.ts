@@ -1,3 +1,5 @@
+import { SysfsBlockDevices } from './block-device.ts';
+import type { BlockDevices } from './block-device.ts';
 import { NodeClock } from './clock.ts';
 import type { Clock } from './clock.ts';
 import { NodeEntropy } from './entropy.ts';
@@ -14,16 +16,19 @@ export interface Host {
   readonly clock: Clock;
   readonly entropy: Entropy;
   readonly filesystem: Filesystem;
+  readonly blockDevices: BlockDevices;
   readonly network: Network;
   readonly serialLines: SerialLines;
 }
 
 /** The machine this process runs on. */
 export function createNodeHost(): Host {
+  const filesystem = new NodeFilesystem();
   return {
     clock: new NodeClock(),
     entropy: new NodeEntropy(),
-    filesystem: new NodeFilesystem(),
+    filesystem,
+    blockDevices: new SysfsBlockDevices({ filesystem }),
     network: new NodeNetwork(),
     serialLines: new NodeSerialLines(),
   };

@@ -179,6 +179,7 @@ void t.test('a cursor record holds as many streams and ranges as are allowed', a
       streamIds: rows.map(([name], at) => [at, name] as const),
     },
     fences: new Map(Array.from({ length: 128 }, (_, at) => [life - at, 4_194_304])),
+    tails: new Map(),
     streams: new Map(rows),
     wear: { payloadBytes: large * 1000, deviceBytes: large * 1000, commits: large, flushes: large },
   };
