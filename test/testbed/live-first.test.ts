@@ -59,7 +59,11 @@ void t.test('an outage, new readings first, a kill in the middle', { timeout: 12
   await world.killGateway();
   await sleep(host.clock, millis(300));
   await world.startGateway();
-  await until('the backlog is gone', ({ buffer }) => buffer.pending < 10);
+  const { buffer } = await until(
+    'the backlog is gone',
+    (now) => now.buffer.stored > 0 && now.buffer.pending < 10,
+  );
+  await until('more readings', (now) => now.buffer.delivered > buffer.delivered + 20);
   await world.drain(settleMs);
   const status = (await world.control('status')) as GatewayStatus;
   const evidence = await world.collect();
