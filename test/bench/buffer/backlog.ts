@@ -35,8 +35,16 @@ export async function runOpen(job: OpenJob): Promise<OpenResult> {
   await sleep(clock, millis(500));
   const rssBytes = process.memoryUsage.rss();
   const rssBytesMax = process.resourceUsage().maxRSS * 1024;
+  const status = await fs.readFile('/proc/self/status', 'latin1').catch(() => '');
+  const anonymousKib = /^RssAnon:\s+(\d+)/m.exec(status)?.[1];
   await engine.close();
-  return { openMs, rssBytes, rssBytesMax, ...(first === undefined ? {} : { firstRecordMs }) };
+  return {
+    openMs,
+    rssBytes,
+    rssBytesMax,
+    ...(anonymousKib === undefined ? {} : { anonymousBytes: Number(anonymousKib) * 1024 }),
+    ...(first === undefined ? {} : { firstRecordMs }),
+  };
 }
 
 /** Takes a whole backlog out of a store. */

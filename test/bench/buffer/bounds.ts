@@ -27,7 +27,8 @@ export function checkBounds(outcome: Outcome, isCompared: boolean): Bound[] {
     ...flushes(outcome),
     ...stalls(outcome),
   ];
-  return [...cycles, ...(isCompared ? comparisons(outcome) : []), ...backlogs(outcome)];
+  const bounds = [...cycles, ...(isCompared ? comparisons(outcome) : []), ...backlogs(outcome)];
+  return bounds.map((found) => needing(outcome, 'baton', found));
 }
 
 function bound(name: string, relation: '<=' | '>=', limit: number, value: number | undefined): Bound {

@@ -16,7 +16,8 @@ export function cardObstacle(): string | undefined {
 
 /**
  * An ext4 file system on a device that takes 500 writes and 10 MiB a second, as a throttled export of
- * qemu-storage-daemon. Rates on it stay the same whatever else the machine does.
+ * qemu-storage-daemon. A flush costs what it costs on the disk below, a cost that no card is without: with a busy disk the
+ * rates are too low, those of frugal stores most.
  */
 export async function mountCard(directory: string, sizeMib: number, undo: Undo): Promise<Volume> {
   const folder = await fs.mkdtemp(join(directory, 'card-'));

@@ -97,6 +97,8 @@ export interface OpenResult {
   /** Memory of the process half a second later, and the most it had. */
   readonly rssBytes: number;
   readonly rssBytesMax: number;
+  /** The part that is the process's own and no page of the Node binary; undefined where the kernel does not tell. */
+  readonly anonymousBytes?: number;
 }
 
 /** Outcome of a consumption. */

@@ -100,13 +100,23 @@ function printRates({ rates }: Outcome): void {
 
 const backlogHead = [
   ...['engine', 'pending', 'warm: open ms', 'first ms', 'cold: open ms', 'first ms', 'killed: first ms'],
-  ...['memory MB', 'most MB', 'fill rec/s', 'drain rec/s', 'WA', 'memory MB', 'growth MB', 'kept MB'],
+  ...[
+    'memory MB',
+    'most MB',
+    'own MB',
+    'fill rec/s',
+    'drain rec/s',
+    'WA',
+    'memory MB',
+    'growth MB',
+    'kept MB',
+  ],
 ];
 
 function printBacklogs({ backlogs, bareRssBytes }: Outcome): void {
   const named = engineNames.flatMap((engine) => (backlogs[engine] ?? []).map((row) => ({ engine, row })));
   if (named.length === 0) return;
-  const title = `Backlogs; memory is above a bare Node process of ${figure(bareRssBytes / 1e6)} MB`;
+  const title = `Backlogs; memory is resident and above a bare Node process of ${figure(bareRssBytes / 1e6)} MB; own: anonymous, whole process`;
   const rows = named.map(({ engine, row }) => backlogRow(engine, row, bareRssBytes));
   printTable(title, backlogHead, rows);
 }
@@ -125,6 +135,7 @@ function backlogRow(engine: EngineName, row: BacklogResult, bareRssBytes: number
     afterKill?.firstRecordMs,
     over(middle(all, ({ rssBytes }) => rssBytes)),
     over(middle(all, ({ rssBytesMax }) => rssBytesMax)),
+    middle(all, ({ anonymousBytes }) => anonymousBytes) / 1e6,
     fillRecordsPerSecond,
     consume?.recordsPerSecond,
     consume?.deviceBytesPerPayloadByte,
