@@ -265,7 +265,7 @@ export class ReadingLog {
     const wear = this.#wear.state();
     const { payloadBytes, deviceBytes } = wear;
     const elapsedMs = nowMs - this.#beganMs;
-    const { consumedBytes, roomBytes } = this.#pool;
+    const { consumedBytes, roomBytes, roomyBytes } = this.#pool;
     const bytesPerHour = elapsedMs > 0 ? (consumedBytes / elapsedMs) * 3_600_000 : 0;
     return {
       ...wear,
@@ -273,6 +273,7 @@ export class ReadingLog {
       slotsAside: this.#pool.asideCount,
       consumedBytes,
       roomBytes,
+      roomyBytes,
       hoursUntilFull: bytesPerHour > 0 ? roomBytes / bytesPerHour : undefined,
     };
   }
