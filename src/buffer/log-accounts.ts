@@ -1,21 +1,25 @@
 import { assert } from '../base/assert.ts';
 import { millis } from '../base/units.ts';
 import type { StreamName } from '../base/units.ts';
+import type { Clock } from '../host/clock.ts';
 import { FileError } from '../host/filesystem.ts';
 import type { CursorFile, CursorState } from './cursor-file.ts';
 import type { LogDamage, StreamOptions } from './log-options.ts';
+import type { LogAge, LogTime } from './log-time.ts';
 import type { StreamStats } from './log-results.ts';
 import type { StoredRecord } from './record.ts';
 import type { RecoveredLog } from './recovery.ts';
 import type { Identities } from './identities.ts';
 import { estimateStamp } from './slot.ts';
-import type { Slot } from './slot.ts';
+import type { Slot, Stamp, StreamSpan } from './slot.ts';
 import type { SlotPool } from './slot-pool.ts';
 import type { WearLedger } from './wear-ledger.ts';
 import type { StreamLedger } from './stream-ledger.ts';
 
 /** The accounts of all streams, and their durable copy in the cursor. */
 export class LogAccounts {
+  readonly time: LogTime;
+  readonly #clock: Clock;
   readonly #identities: Identities;
   readonly #wear: WearLedger;
   readonly #seqBase: number;
@@ -34,8 +38,11 @@ export class LogAccounts {
     found: RecoveredLog,
     pool: SlotPool,
     wear: WearLedger,
+    clock: Clock,
     onDamage: ((damage: LogDamage) => void) | undefined,
   ) {
+    this.time = found.time;
+    this.#clock = clock;
     this.#identities = found.identities;
     this.#wear = wear;
     this.#seqBase = found.seqBase;
@@ -72,11 +79,31 @@ export class LogAccounts {
     return known;
   }
 
-  noteStored(record: StoredRecord): void {
+  /** True when it tells something that the cursor should know soon. */
+  noteStored(record: StoredRecord): boolean {
     const ledger = this.ledger(record.stream);
     assert(record.seq === ledger.last + 1, `${record.stream}: number ${record.seq} after ${ledger.last}`);
     ledger.last = record.seq;
     ledger.noteProducerSeq(record.producerSeq);
+    return this.time.noteWall(record.wall, record.monotonicMs);
+  }
+
+  /** Settles numbers of a stream; returns how many records that were. */
+  settle(ledger: StreamLedger, through: number, as: 'delivered' | 'evicted'): number {
+    return ledger.settle(through, as);
+  }
+
+  /** What the slot with the oldest pending records of a stream holds of it. */
+  headSpan(ledger: StreamLedger): StreamSpan | undefined {
+    const holds = ({ spans }: Slot): boolean => (spans.get(ledger.name)?.last ?? 0) > ledger.floor;
+    return this.#pool.slots.find(holds)?.spans.get(ledger.name);
+  }
+
+  /** When a pending record was taken, estimated within its slot. */
+  stampOf(stream: StreamName, number: number): Stamp | undefined {
+    const holds = ({ spans }: Slot): boolean => (spans.get(stream)?.last ?? 0) >= number;
+    const span = this.#pool.slots.find(holds)?.spans.get(stream);
+    return span === undefined ? undefined : estimateStamp(span, number);
   }
 
   noteMissing(ledger: StreamLedger, from: number, to: number): void {
@@ -140,8 +167,9 @@ export class LogAccounts {
   }
 
   /** Counts per stream; pending is counted over the slots, independently of the rest (B2). */
-  stats(runId: string, now: { monotonicMs: number; unixMs: number }): Map<StreamName, StreamStats> {
-    return new Map([...this.#ledgers].map(([name, ledger]) => [name, this.#streamStats(ledger, runId, now)]));
+  stats(): Map<StreamName, StreamStats> {
+    const nowMs = this.time.nowMs(this.#clock.monotonicMs());
+    return new Map([...this.#ledgers].map(([name, ledger]) => [name, this.#streamStats(ledger, nowMs)]));
   }
 
   /** Writes the accounts of a run that ends in order, and closes the cursor. */
@@ -151,31 +179,25 @@ export class LogAccounts {
     await this.#cursor.close();
   }
 
-  #streamStats(
-    ledger: StreamLedger,
-    runId: string,
-    now: { monotonicMs: number; unixMs: number },
-  ): StreamStats {
+  #streamStats(ledger: StreamLedger, nowMs: number): StreamStats {
     const { stored, delivered, evicted, corrupt, floor } = ledger;
     let pending = 0;
-    let ageMs: number | undefined;
+    let age: LogAge | undefined;
     for (const slot of this.#pool.slots) {
       const span = slot.spans.get(ledger.name);
       if (span === undefined || span.last <= floor) continue;
       const after = Math.max(span.first - 1, floor);
       pending += span.last - after - ledger.missingIn(after, span.last);
-      if (ageMs !== undefined) continue;
-      const taken = estimateStamp(span, after + 1);
-      ageMs = taken.runId === runId ? now.monotonicMs - taken.monotonicMs : now.unixMs - taken.unixMs;
+      age ??= this.time.ageOf(estimateStamp(span, after + 1), nowMs);
     }
     if (stored !== delivered + evicted + corrupt + pending) {
       const sum = `${delivered} delivered + ${evicted} evicted + ${corrupt} corrupt + ${pending} pending`;
       const message = `stream ${ledger.name}: ${stored} stored is not ${sum}; report this defect`;
       this.#onDamage?.({ kind: 'account', count: 0, stream: ledger.name, message });
     }
-    const oldestUnacknowledgedMs =
-      ageMs === undefined || pending === 0 ? undefined : millis(Math.max(0, ageMs));
-    return { stored, delivered, evicted, corrupt, pending, oldestUnacknowledgedMs };
+    const oldestUnacknowledgedMs = age === undefined || pending === 0 ? undefined : millis(age.ageMs);
+    const isAgeExact = age?.isExact ?? true;
+    return { stored, delivered, evicted, corrupt, pending, oldestUnacknowledgedMs, isAgeExact };
   }
 
   async #saveOnce(): Promise<void> {
@@ -188,6 +210,7 @@ export class LogAccounts {
       identities: this.#identities.state(new Set(streams.keys())),
       fences: new Map([...this.#fences].slice(-fencesMax)),
       streams,
+      time: this.time.state(this.#clock.monotonicMs()),
       wear: this.#wear.state(),
     };
     const { position, length } = await this.#cursor.write(state);

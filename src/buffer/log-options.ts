@@ -1,6 +1,6 @@
 import { ConfigError } from '../base/errors.ts';
 import { millis } from '../base/units.ts';
-import type { Bytes, Millis, Seq, StreamName } from '../base/units.ts';
+import type { Bytes, Millis, Seq, StreamName, UnixMillis } from '../base/units.ts';
 import { bytes } from '../base/units.ts';
 import type { Clock } from '../host/clock.ts';
 import type { Entropy } from '../host/entropy.ts';
@@ -26,6 +26,11 @@ export interface StreamOptions {
    * the producer with `refused: full` and drops nothing.
    */
   readonly whenFull?: 'evict' | 'refuse';
+  /**
+   * Age at which a record that is not delivered goes (`expired`), on the time of the log (log-time.ts): time that the
+   * machine was off counts as far as trustworthy clocks prove it. Default: never.
+   */
+  readonly ttlMs?: Millis;
 }
 
 /** Bounds of a log. */
@@ -62,13 +67,23 @@ export interface LogDamage {
 /** Records of one stream that went without being delivered. */
 export interface Eviction {
   readonly stream: StreamName;
+  /** Priority of the stream; undefined when it is no longer configured. */
+  readonly priority: number | undefined;
   readonly count: number;
   readonly fromSeq: Seq;
   readonly toSeq: Seq;
   /**
-   * `quota` the log had reached its limit; `diskFull` the same below the quota, for want of disk; `givenUp` see `giveUp`.
+   * `quota` the log had reached its limit; `diskFull` the same below the quota, for want of disk; `expired` past
+   * `ttlMs`; `givenUp` see `giveUp`.
    */
-  readonly reason: 'quota' | 'diskFull' | 'givenUp';
+  readonly reason: 'quota' | 'diskFull' | 'expired' | 'givenUp';
+  /** Wall times of the first and the last of them as they were recorded, estimated within their slots. */
+  readonly firstUnixMs?: UnixMillis;
+  readonly lastUnixMs?: UnixMillis;
+  /** Their ages on the time of the log; the least ages unless `isAgeExact`. */
+  readonly oldestAgeMs: Millis;
+  readonly newestAgeMs: Millis;
+  readonly isAgeExact: boolean;
 }
 
 /** What a log is opened with. */
@@ -80,6 +95,11 @@ export interface ReadingLogOptions {
   readonly directory: string;
   readonly limits?: LogLimits;
   readonly streams: readonly StreamOptions[];
+  /**
+   * UUID or 32 hexadecimal digits of this boot of the machine, with which the monotonic clock began and goes on over
+   * restarts of the process. Without it every run counts as a boot of its own, of unknown distance.
+   */
+  readonly bootId?: string;
   /** Called for every damage, also those found while opening. */
   readonly onDamage?: (damage: LogDamage) => void;
   /** Called for every eviction and stream. */
@@ -141,7 +161,22 @@ export function checkStreams(streams: readonly StreamOptions[]): Map<StreamName,
     if (!Number.isFinite(stream.priority) || stream.priority < 0) {
       throw new ConfigError(`stream ${stream.name} has priority ${stream.priority}; use a number from 0 up`);
     }
+    if (stream.ttlMs !== undefined && !(stream.ttlMs > 0)) {
+      throw new ConfigError(
+        `stream ${stream.name} has ttlMs ${stream.ttlMs}; use a time above 0 ms, or none`,
+      );
+    }
     byName.set(stream.name, stream);
   }
   return byName;
+}
+
+/** A boot id as 32 hexadecimal digits; throws `ConfigError` for anything else. */
+export function checkBootId(bootId: string | undefined): string | undefined {
+  if (bootId === undefined) return undefined;
+  const digits = bootId.replaceAll('-', '').toLowerCase();
+  if (!/^[0-9a-f]{32}$/.test(digits)) {
+    throw new ConfigError(`boot id ${JSON.stringify(bootId)} is no UUID and no 32 hexadecimal digits`);
+  }
+  return digits;
 }

@@ -25,8 +25,10 @@ export interface StreamStats {
   /** Records that no intact frame holds, and numbers of a batch that a power cut tore. */
   readonly corrupt: number;
   readonly pending: number;
-  /** Age of the oldest pending record, estimated within its slot; undefined when nothing is pending. */
+  /** Age of the oldest pending record on the time of the log, estimated within its slot; undefined when nothing is pending. */
   readonly oldestUnacknowledgedMs: Millis | undefined;
+  /** False when that is the least age: the machine was off since, for a time that is not known exactly. */
+  readonly isAgeExact: boolean;
 }
 
 /** Wear of the flash by this log since it was made, and what is left of its space. */

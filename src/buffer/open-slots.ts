@@ -1,12 +1,11 @@
 import type { StreamName } from '../base/units.ts';
-import { seq as toSeq } from '../base/units.ts';
 import type { LogAccounts } from './log-accounts.ts';
-import type { Eviction, StreamOptions } from './log-options.ts';
+import type { Evictions } from './evictions.ts';
+import type { StreamOptions } from './log-options.ts';
 import { refused } from './log-results.ts';
 import type { AppendResult } from './log-results.ts';
 import type { Slot } from './slot.ts';
 import type { SlotPool } from './slot-pool.ts';
-import type { StreamLedger } from './stream-ledger.ts';
 
 /** What `OpenSlots` works with. */
 export interface OpenSlotsParts {
@@ -16,7 +15,7 @@ export interface OpenSlotsParts {
   readonly quotaBytes: number;
   /** Slots that a former run has left open, by priority. */
   readonly open: ReadonlyMap<number, Slot>;
-  readonly onEviction: ((eviction: Eviction) => void) | undefined;
+  readonly evictions: Evictions;
   /** Makes the accounts durable, which frees slots; false when the disk refused. */
   readonly save: () => Promise<boolean>;
 }
@@ -27,7 +26,7 @@ export class OpenSlots {
   readonly #accounts: LogAccounts;
   readonly #streams: ReadonlyMap<StreamName, StreamOptions>;
   readonly #quotaBytes: number;
-  readonly #onEviction: ((eviction: Eviction) => void) | undefined;
+  readonly #evictions: Evictions;
   readonly #save: () => Promise<boolean>;
   readonly #open: Map<number, Slot>;
 
@@ -36,7 +35,7 @@ export class OpenSlots {
     this.#accounts = parts.accounts;
     this.#streams = parts.streams;
     this.#quotaBytes = parts.quotaBytes;
-    this.#onEviction = parts.onEviction;
+    this.#evictions = parts.evictions;
     this.#save = parts.save;
     this.#open = new Map(parts.open);
   }
@@ -99,19 +98,10 @@ export class OpenSlots {
   async #evict(victim: Slot, reason: 'quota' | 'diskFull'): Promise<boolean> {
     for (const [priority, slot] of this.#open) if (slot === victim) await this.seal(priority);
     for (const [stream, span] of victim.spans) {
-      this.settleEvicted(this.#accounts.ledger(stream), span.last, reason);
+      this.#evictions.settle(this.#accounts.ledger(stream), span.last, reason);
     }
     await this.#save();
     return !this.#pool.slots.includes(victim);
-  }
-
-  /** Settles records as evicted and tells it; false when there were none. */
-  settleEvicted(ledger: StreamLedger, through: number, reason: Eviction['reason']): boolean {
-    const fromSeq = toSeq(ledger.floor + 1);
-    const count = ledger.settle(through, 'evicted');
-    if (count === 0) return false;
-    this.#onEviction?.({ stream: ledger.name, count, fromSeq, toSeq: toSeq(through), reason });
-    return true;
   }
 
   /** Closes the slot of a priority to records. */

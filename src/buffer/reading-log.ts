@@ -1,25 +1,23 @@
 import { assert } from '../base/assert.ts';
-import { errorText } from '../base/errors.ts';
 import { bytes, millis, seq as toSeq } from '../base/units.ts';
 import type { Seq, StreamName } from '../base/units.ts';
 import type { CancelTimer, Clock } from '../host/clock.ts';
-import { FileError } from '../host/filesystem.ts';
-import { frameBytes } from './frame.ts';
+import { CommitQueue } from './commit-queue.ts';
+import { Evictions } from './evictions.ts';
+import { Expiry } from './expiry.ts';
 import type { Identities } from './identities.ts';
 import { LogAccounts } from './log-accounts.ts';
-import { checkLimits, checkStreams, slotBytesFor } from './log-options.ts';
+import { checkBootId, checkLimits, checkStreams, slotBytesFor } from './log-options.ts';
 import type { LogLimits, ReadingLogOptions, StreamOptions } from './log-options.ts';
 import { OpenSlots } from './open-slots.ts';
 import { LogReader } from './log-reader.ts';
 import { refused } from './log-results.ts';
 import type { AppendResult, FlashStats, LogStats, StreamStats } from './log-results.ts';
-import { Batch, QueuedRecord } from './record-batch.ts';
-import { payloadBytesMax, quantise, recordBytes, streamNameBytesMax } from './record.ts';
+import { checkRecord, storedBytes } from './record-checks.ts';
 import type { NewRecord, StoredRecord } from './record.ts';
 import { recoverLog } from './recovery.ts';
 import type { Slot } from './slot.ts';
 import { SlotPool, largestFrameBytes } from './slot-pool.ts';
-import type { CommitPart } from './slot-pool.ts';
 import type { StreamLedger } from './stream-ledger.ts';
 import { WearLedger } from './wear-ledger.ts';
 
@@ -54,28 +52,27 @@ import { WearLedger } from './wear-ledger.ts';
 export class ReadingLog {
   readonly logId: string;
   readonly runId: string;
+  readonly bootId: string | undefined;
   readonly #clock: Clock;
   readonly #limits: Required<LogLimits>;
   readonly #streams: Map<StreamName, StreamOptions>;
   readonly #accounts: LogAccounts;
   readonly #pool: SlotPool;
   readonly #reader: LogReader;
+  readonly #queue: CommitQueue;
   readonly #listeners = new Set<(record: StoredRecord) => void>();
   readonly #wear: WearLedger;
   readonly #beganMs: number;
   readonly #open: OpenSlots;
-  #queue: QueuedRecord[] = [];
-  /** Of each stream the newest waiting record with a counter of its producer. */
-  readonly #newestCounted = new Map<StreamName, QueuedRecord>();
-  #queuedBytes = 0;
-  #flushing: Promise<void> | undefined;
-  #flushTimer: CancelTimer | undefined;
+  readonly #evictions: Evictions;
+  readonly #expiry: Expiry;
   #cursorTimer: CancelTimer | undefined;
   #isClosed = false;
 
   private constructor(options: ReadingLogOptions, parts: LogParts) {
     this.logId = parts.identities.logId ?? '';
     this.runId = parts.identities.runId;
+    this.bootId = parts.bootId;
     this.#clock = options.clock;
     this.#limits = parts.limits;
     this.#streams = parts.streams;
@@ -84,11 +81,30 @@ export class ReadingLog {
     this.#reader = new LogReader(parts.pool.handle, parts.identities);
     this.#wear = parts.wear;
     this.#beganMs = options.clock.monotonicMs();
+    const { clock, onEviction } = options;
+    this.#evictions = new Evictions({ ...parts, clock, onEviction });
     this.#open = new OpenSlots({
       ...parts,
       quotaBytes: parts.limits.quotaBytes,
-      onEviction: options.onEviction,
+      evictions: this.#evictions,
       save: () => this.#saveCursor(),
+    });
+    this.#expiry = new Expiry({
+      ...parts,
+      clock,
+      evictions: this.#evictions,
+      read: (ledger, after, countMax) => this.#read(ledger, after, countMax),
+      onSettled: () => this.#armCursor(),
+    });
+    const { logId, runId, bootId } = this;
+    this.#queue = new CommitQueue({
+      ...parts,
+      clock,
+      open: this.#open,
+      identity: { logId, runId, bootId },
+      onStored: (record) => this.#tell(record),
+      save: () => this.#saveCursor(),
+      saveSoon: () => this.#armCursor(),
     });
   }
 
@@ -101,6 +117,7 @@ export class ReadingLog {
     const { quotaBytes } = limits;
     const slotBytes = slotBytesFor(limits, priorities.size);
     const names = new Set(streams.keys());
+    const bootId = checkBootId(options.bootId);
     const found = await recoverLog({
       filesystem,
       directory,
@@ -109,14 +126,17 @@ export class ReadingLog {
       priorities,
       slotBytes,
       quotaBytes,
+      bootId,
+      monotonicMs: clock.monotonicMs(),
     });
     const { identities, places } = found;
     const wear = new WearLedger(found.wear);
     const onShortage = (message: string): void => options.onDamage?.({ kind: 'space', count: 0, message });
     const pool = new SlotPool(places, { clock, entropy, identities, wear, quotaBytes, onShortage });
-    const accounts = new LogAccounts(found, pool, wear, options.onDamage);
+    const accounts = new LogAccounts(found, pool, wear, clock, options.onDamage);
     const log = new ReadingLog(options, {
       identities,
+      bootId,
       limits,
       streams,
       accounts,
@@ -130,6 +150,7 @@ export class ReadingLog {
     await pool.prepare(priorities.size - found.open.size + (isNew ? 1 : 0));
     await accounts.begin();
     pool.startFilling();
+    log.#expiry.start();
     return log;
   }
 
@@ -149,19 +170,14 @@ export class ReadingLog {
     const ledger = this.#accounts.ledger(record.stream);
     if (record.producerSeq !== undefined) {
       if (ledger.holdsProducerSeq(record.producerSeq)) return { kind: 'duplicate' };
-      const newest = this.#newestCounted.get(record.stream);
+      const newest = this.#queue.newestCounted(record.stream);
       if (newest !== undefined && record.producerSeq <= (newest.record.producerSeq ?? -1)) {
         // Whether it is a repeat is known only when the earlier one is stored, or is not.
         await newest.settled;
         return this.append(record);
       }
     }
-    const item = new QueuedRecord(record, stream, this.#dueMs(stream));
-    this.#queue.push(item);
-    if (record.producerSeq !== undefined) this.#newestCounted.set(record.stream, item);
-    this.#queuedBytes += item.frameBytes;
-    this.#arm();
-    return item.settled;
+    return this.#queue.add(record, stream);
   }
 
   /**
@@ -172,8 +188,13 @@ export class ReadingLog {
   async peek(stream: StreamName, max: number, afterSeq?: Seq): Promise<StoredRecord[]> {
     const ledger = this.#accounts.find(stream);
     if (ledger === undefined || max < 1) return [];
-    const after = Math.max(ledger.floor, afterSeq ?? 0);
-    return this.#read(ledger, after, Math.min(max, peekCountMax));
+    for (;;) {
+      await this.#expiry.settle(ledger, afterSeq ?? 0);
+      const after = Math.max(ledger.floor, afterSeq ?? 0);
+      const records = await this.#read(ledger, after, Math.min(max, peekCountMax));
+      const fresh = this.#expiry.fresh(ledger, records, after);
+      if (fresh.length > 0 || records.length === 0) return [...fresh];
+    }
   }
 
   /** One record by its number, while a slot still holds it. Throws `FileError` like `peek`. */
@@ -192,7 +213,7 @@ export class ReadingLog {
     const ledger = this.#accounts.find(stream);
     assert(ledger !== undefined, `acknowledgement for unknown stream ${stream}`);
     if (throughSeq <= ledger.floor) return;
-    ledger.settle(throughSeq, 'delivered');
+    this.#accounts.settle(ledger, throughSeq, 'delivered');
     this.#armCursor();
   }
 
@@ -203,7 +224,7 @@ export class ReadingLog {
   giveUp(stream: StreamName, throughSeq: Seq): void {
     const ledger = this.#accounts.find(stream);
     assert(ledger !== undefined, `records of unknown stream ${stream} are given up`);
-    if (this.#open.settleEvicted(ledger, throughSeq, 'givenUp')) this.#armCursor();
+    if (this.#evictions.settle(ledger, throughSeq, 'givenUp')) this.#armCursor();
   }
 
   /** The newest counter of the producer that is durably stored; what is not above it need not be sent again. */
@@ -224,8 +245,7 @@ export class ReadingLog {
 
   /** The counters now. Finding them unequal is reported as damage of kind `account`. */
   stats(): LogStats {
-    const now = { monotonicMs: this.#clock.monotonicMs(), unixMs: this.#clock.unixMs() };
-    const streams = this.#accounts.stats(this.runId, now);
+    const streams = this.#accounts.stats();
     const sum = (pick: (stats: StreamStats) => number): number =>
       [...streams.values()].reduce((total, stats) => total + pick(stats), 0);
     const ages = [...streams.values()].map((stats) => stats.oldestUnacknowledgedMs ?? -1);
@@ -237,17 +257,18 @@ export class ReadingLog {
       corrupt: sum((stats) => stats.corrupt),
       pending: sum((stats) => stats.pending),
       oldestUnacknowledgedMs: oldest < 0 ? undefined : millis(oldest),
+      isAgeExact: [...streams.values()].every((stats) => stats.isAgeExact),
       usedBytes: bytes(this.#pool.usedBytes),
       quotaBytes: this.#limits.quotaBytes,
       queued: this.#queue.length,
-      flash: this.#flash(now.monotonicMs),
+      flash: this.#flash(this.#clock.monotonicMs()),
       streams,
     };
   }
 
   /** Flushes what waits, and makes the acknowledgements durable; false when the disk refused the latter. */
   async sync(): Promise<boolean> {
-    while (this.#queue.length > 0) await this.#startFlush();
+    await this.#queue.drain();
     return this.#saveCursor();
   }
 
@@ -268,8 +289,9 @@ export class ReadingLog {
   /** Stores what waits, makes the acknowledgements durable and closes the files. Later appends are refused. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#expiry.stop();
     await this.sync();
-    this.#flushTimer?.();
+    this.#queue.stop();
     this.#cursorTimer?.();
     await this.#accounts.close();
     await this.#pool.close();
@@ -278,22 +300,10 @@ export class ReadingLog {
   #refusal(record: NewRecord, stream: StreamOptions | undefined): AppendResult | undefined {
     if (this.#isClosed) return refused('closed', 'the log is closed');
     if (stream === undefined) return refused('unknownStream', `stream ${record.stream} is not configured`);
-    const { payload, producerSeq } = record;
-    const wall = [record.monotonicMs, record.wall.unixMs, record.wall.errorBoundMs ?? 0];
-    if (payload.length > payloadBytesMax) {
-      return refused('tooLarge', `a payload of ${payload.length} bytes; at most ${payloadBytesMax} fit`);
-    }
-    if (producerSeq !== undefined && (!Number.isSafeInteger(producerSeq) || producerSeq < 0)) {
-      return refused('invalid', `producerSeq ${producerSeq} is no whole number from 0 up`);
-    }
-    if (!wall.every(Number.isFinite))
-      return refused('invalid', `times ${wall.join(', ')} are not all numbers`);
-    const size = frameBytes(recordBytes(quantise(record)));
-    const largest = largestFrameBytes(this.#pool.slotBytes);
-    if (size > largest) {
-      return refused('tooLarge', `a record of ${size} bytes; a slot of this log takes at most ${largest}`);
-    }
-    if (this.#queuedBytes + size > this.#limits.queuedBytesMax && this.#queue.length > 0) {
+    const wrong = checkRecord(record, largestFrameBytes(this.#pool.slotBytes));
+    if (wrong !== undefined) return wrong;
+    const queuedBytes = this.#queue.queuedBytes + storedBytes(record);
+    if (queuedBytes > this.#limits.queuedBytesMax && this.#queue.length > 0) {
       return refused('busy', `${this.#queue.length} records wait for the disk`);
     }
     return undefined;
@@ -306,138 +316,8 @@ export class ReadingLog {
     return records;
   }
 
-  #dueMs(stream: StreamOptions): number {
-    const now = this.#clock.monotonicMs();
-    return stream.durability === 'A' ? now : now + (stream.lingerMs ?? lingerMsDefault);
-  }
-
-  /** Starts a flush when one is due, else the timer for it. */
-  #arm(): void {
-    if (this.#flushing !== undefined || this.#queue.length === 0) return;
-    const dueMs = this.#queue.reduce((least, item) => Math.min(least, item.dueMs), Number.POSITIVE_INFINITY);
-    const delayMs = dueMs - this.#clock.monotonicMs();
-    this.#flushTimer?.();
-    this.#flushTimer = undefined;
-    if (delayMs <= 0 || this.#queuedBytes >= batchBytesEarly) void this.#startFlush();
-    else this.#flushTimer = this.#clock.schedule(millis(delayMs), () => this.#arm());
-  }
-
-  #startFlush(): Promise<void> {
-    this.#flushing ??= this.#flush().finally(() => {
-      this.#flushing = undefined;
-      this.#arm();
-    });
-    return this.#flushing;
-  }
-
-  async #flush(): Promise<void> {
-    // What the caller appends in the same turn belongs to the same batch.
-    await Promise.resolve();
-    // What this commit has no room for shall not wait for company again.
-    for (const item of this.#queue) item.dueMs = Math.min(item.dueMs, this.#clock.monotonicMs());
-    const batches = await this.#takeBatches();
-    if (batches.length > 0) await this.#commit(batches);
-  }
-
-  /** Takes records from the queue, finds room for them, and numbers them; what must wait stays in the queue. */
-  async #takeBatches(): Promise<Batch[]> {
-    const batches = new Map<number, Batch>();
-    const full = new Set<number>();
-    const refusals = new Map<QueuedRecord, AppendResult>();
-    let diskRefusal: AppendResult | undefined;
-    let takenBytes = 0;
-    for (const item of [...this.#queue]) {
-      const { priority } = item.stream;
-      if (full.has(priority) || takenBytes + item.frameBytes > batchBytesMax) {
-        full.add(priority);
-        continue;
-      }
-      const outcome = diskRefusal ?? (await this.#place(item, batches));
-      if (outcome === 'wait') full.add(priority);
-      else if (outcome === 'taken') takenBytes += item.frameBytes;
-      else {
-        refusals.set(item, outcome);
-        if (outcome.kind === 'refused' && outcome.reason === 'disk') diskRefusal = outcome;
-      }
-    }
-    this.#answer(refusals);
-    return [...batches.values()];
-  }
-
-  /** Adds a record to the batch of its priority, making room first. */
-  async #place(item: QueuedRecord, batches: Map<number, Batch>): Promise<'taken' | 'wait' | AppendResult> {
-    const { priority } = item.stream;
-    const batch = batches.get(priority);
-    const slot = this.#open.get(priority);
-    const length = (batch?.frameBytes ?? 0) + item.frameBytes + frameBytes(2 + streamNameBytesMax);
-    if (slot !== undefined && !this.#pool.fits(slot, length)) {
-      if (batch !== undefined) return 'wait';
-      await this.#open.seal(priority);
-    }
-    const busy = new Set([...batches.values()].map((other) => other.slot));
-    const refusal = await this.#open.makeRoom(item.stream, busy);
-    if (refusal !== undefined) return refusal;
-    const target = this.#open.get(priority);
-    assert(target !== undefined, `no slot for priority ${priority}`);
-    const into = batch ?? new Batch(target);
-    into.add(item);
-    batches.set(priority, into);
-    return 'taken';
-  }
-
-  /** Writes batches; their records are answered when the flush that covers them has returned (B1). */
-  async #commit(batches: readonly Batch[]): Promise<void> {
-    const parts = new Map<CommitPart, Batch>();
-    for (const batch of batches) parts.set({ slot: batch.slot, records: this.#number(batch) }, batch);
-    const failures = await this.#pool.commit([...parts.keys()]);
-    for (const [part, { items }] of parts) {
-      if (failures.has(part)) continue;
-      const { records } = part;
-      for (const record of records) this.#accounts.noteStored(record);
-      this.#answer(new Map(items.flatMap((item, index) => resultRow(item, records[index]))));
-      for (const record of records) {
-        for (const listener of this.#listeners) queueMicrotask(() => listener(record));
-      }
-    }
-    if (failures.size > 0) await this.#abandon(parts, failures);
-  }
-
-  #number(batch: Batch): StoredRecord[] {
-    const next = new Map<StreamName, number>();
-    return batch.items.map((item): StoredRecord => {
-      const { stream } = item.record;
-      const number = (next.get(stream) ?? this.#accounts.ledger(stream).last) + 1;
-      next.set(stream, number);
-      return { ...item.record, seq: toSeq(number), logId: this.logId, runId: this.runId };
-    });
-  }
-
-  /** B6. Should the fence not become durable either, a later slot that repeats the numbers wins at the next start. */
-  async #abandon(
-    parts: ReadonlyMap<CommitPart, Batch>,
-    failures: ReadonlyMap<CommitPart, unknown>,
-  ): Promise<void> {
-    for (const part of failures.keys()) this.#open.abandon(part.slot);
-    await this.#saveCursor();
-    for (const [part, error] of failures) {
-      const refusal = this.#diskRefusal(error);
-      this.#answer(new Map((parts.get(part)?.items ?? []).map((item) => [item, refusal])));
-    }
-  }
-
-  #diskRefusal(error: unknown): AppendResult {
-    if (!(error instanceof FileError)) throw error;
-    return refused('disk', errorText(error));
-  }
-
-  #answer(results: ReadonlyMap<QueuedRecord, AppendResult>): void {
-    this.#queue = this.#queue.filter((item) => !results.has(item));
-    for (const [item, result] of results) {
-      this.#queuedBytes -= item.frameBytes;
-      const { stream } = item.record;
-      if (this.#newestCounted.get(stream) === item) this.#newestCounted.delete(stream);
-      item.settle(result);
-    }
+  #tell(record: StoredRecord): void {
+    for (const listener of this.#listeners) queueMicrotask(() => listener(record));
   }
 
   #armCursor(): void {
@@ -463,23 +343,16 @@ export function openReadingLog(options: ReadingLogOptions): Promise<ReadingLog> 
   return ReadingLog.open(options);
 }
 
-const lingerMsDefault = 100;
-/** A class B batch of this size waits no longer. */
-const batchBytesEarly = 16 * 1024;
-const batchBytesMax = 1024 * 1024;
 const peekCountMax = 4096;
 const peekBytesMax = 1024 * 1024;
 
 interface LogParts {
   readonly identities: Identities;
+  readonly bootId: string | undefined;
   readonly limits: Required<LogLimits>;
   readonly streams: Map<StreamName, StreamOptions>;
   readonly accounts: LogAccounts;
   readonly pool: SlotPool;
   readonly wear: WearLedger;
   readonly open: ReadonlyMap<number, Slot>;
-}
-
-function resultRow(item: QueuedRecord, record: StoredRecord | undefined): [QueuedRecord, AppendResult][] {
-  return record === undefined ? [] : [[item, { kind: 'stored', record }]];
 }

@@ -9,6 +9,7 @@ import type { CursorState } from './cursor-file.ts';
 import { createDurableDirectory } from './durable-directory.ts';
 import { Identities } from './identities.ts';
 import type { LogDamage } from './log-options.ts';
+import { LogTime, pastRuns } from './log-time.ts';
 import type { Slot, SpanGap } from './slot.ts';
 import type { FoundPlaces } from './slot-pool.ts';
 import { StreamLedger } from './stream-ledger.ts';
@@ -18,6 +19,7 @@ import type { WearState } from './wear-ledger.ts';
 export interface RecoveredLog {
   readonly cursor: CursorFile;
   readonly identities: Identities;
+  readonly time: LogTime;
   readonly seqBase: number;
   readonly fences: Map<number, number>;
   readonly ledgers: Map<StreamName, StreamLedger>;
@@ -41,6 +43,9 @@ export interface RecoveryOptions {
   /** Size of a slot if the container is new, and slots that the quota allows. */
   readonly slotBytes: number;
   readonly quotaBytes: number;
+  /** Boot of the machine, if known, and its clock now. */
+  readonly bootId: string | undefined;
+  readonly monotonicMs: number;
 }
 
 /**
@@ -82,9 +87,14 @@ export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog
   const logId = isClean ? identities.logId : undefined;
   identities.beginRun(logId ?? randomHex(entropy, 4));
   for (const name of ledgers.keys()) identities.idOf(name);
+  const time = new LogTime(state?.time);
+  for (const run of pastRuns(slots)) time.observe(run);
+  time.begin(identities.run, options.bootId, options.monotonicMs);
+  identities.askBoots((run) => time.bootIdOf(run));
   return {
     cursor: file,
     identities,
+    time,
     seqBase,
     fences: content.fences,
     ledgers,

@@ -5,7 +5,7 @@ import type { Entropy } from '../host/entropy.ts';
 import { FileError } from '../host/filesystem.ts';
 import type { FileHandle } from '../host/filesystem.ts';
 import { encodeFrame, frameBytes } from './frame.ts';
-import type { Identities } from './identities.ts';
+import type { Identities, RunIdentity } from './identities.ts';
 import { encodeRecord } from './record.ts';
 import type { StoredRecord } from './record.ts';
 import {
@@ -211,7 +211,7 @@ export class SlotPool {
     slot.isBegun = true;
     const [first] = records;
     if (first !== undefined) {
-      slot.runs.set(Number.parseInt(first.runId, 16), { runId: first.runId, logId: first.logId });
+      slot.runs.set(Number.parseInt(first.runId, 16), runOf(first));
     }
     for (const record of records) {
       slot.names.set(this.#identities.idOf(record.stream), record.stream);
@@ -227,7 +227,7 @@ export class SlotPool {
     const { nonce, life, priority, run, sizeBytes } = slot;
     if (!slot.isBegun) pieces.push(encodeHeader({ nonce, life, priority: priority ?? 0, run, sizeBytes }));
     if (!slot.runs.has(Number.parseInt(first.runId, 16))) {
-      pieces.push(encodeFrame(nonce, 'run', encodeRun(first.runId, first.logId)));
+      pieces.push(encodeFrame(nonce, 'run', encodeRun(runOf(first))));
     }
     const told = new Set(slot.spans.keys());
     for (const record of records) {
@@ -300,6 +300,10 @@ export class SlotPool {
     this.#window = done.catch(() => undefined);
     return done;
   }
+}
+
+function runOf({ runId, logId, bootId }: StoredRecord): RunIdentity {
+  return { runId, logId, bootId };
 }
 
 /** Octets of the frames that tell a slot the run and one stream, generously. */

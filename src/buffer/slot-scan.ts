@@ -7,7 +7,7 @@ import type { FoundFrame } from './frame.ts';
 import type { Identities } from './identities.ts';
 import { decodeRecord, hex32, runBitsOf } from './record.ts';
 import type { RecordContext, StoredRecord } from './record.ts';
-import { extendSpan, headerBytes } from './slot.ts';
+import { decodeRun, extendSpan, headerBytes } from './slot.ts';
 import type { Slot, SpanGap } from './slot.ts';
 
 /** What came to light when a slot was read. */
@@ -35,7 +35,7 @@ function contextOf(slot: Slot, identities: Identities): RecordContext {
     runOf: (lowBits) => {
       const run = identities.expandRun(lowBits);
       // Without any trace of the log's id a name of its own harms least: the record may arrive twice, not never.
-      const unknown = { runId: hex32(run), logId: hex32(slot.nonce) };
+      const unknown = { runId: hex32(run), logId: hex32(slot.nonce), bootId: undefined };
       return slot.runs.get(run) ?? identities.identityOf(run) ?? unknown;
     },
   };
@@ -166,7 +166,7 @@ class FrameFilter {
     if (kind === 'run' && content.length >= 8) {
       const run = view.getUint32(0, true);
       if (this.#goesBack(run & 0xffff)) return undefined;
-      this.#slot.runs.set(run, { runId: hex32(run), logId: hex32(view.getUint32(4, true)) });
+      this.#slot.runs.set(run, decodeRun(content));
       this.#identities.noteRunNumber(run);
       this.runBits = run & 0xffff;
     } else if (kind === 'stream' && content.length > 2) {

@@ -113,11 +113,12 @@ export class Gateway {
 
   #openLog(): Promise<ReadingLog> {
     const { dataDirectory, sensors, buffer } = this.#config;
-    const { filesystem, clock, entropy } = this.#host;
+    const { filesystem, clock, entropy, bootId } = this.#host;
     return openReadingLog({
       filesystem,
       clock,
       entropy,
+      ...(bootId === undefined ? {} : { bootId }),
       directory: `${dataDirectory}/buffer`,
       limits: { quotaBytes: buffer.quotaBytes, segmentBytesMax: buffer.segmentBytes },
       streams: [

@@ -1,3 +1,4 @@
+import { readBootId } from './boot-id.ts';
 import { NodeClock } from './clock.ts';
 import type { Clock } from './clock.ts';
 import { NodeEntropy } from './entropy.ts';
@@ -16,15 +17,19 @@ export interface Host {
   readonly filesystem: Filesystem;
   readonly network: Network;
   readonly serialLines: SerialLines;
+  /** Boot of the machine, as `readBootId` gives it; undefined where restarts do not share a clock. */
+  readonly bootId?: string;
 }
 
 /** The machine this process runs on. */
 export function createNodeHost(): Host {
+  const entropy = new NodeEntropy();
   return {
     clock: new NodeClock(),
-    entropy: new NodeEntropy(),
+    entropy,
     filesystem: new NodeFilesystem(),
     network: new NodeNetwork(),
     serialLines: new NodeSerialLines(),
+    bootId: readBootId(entropy),
   };
 }
