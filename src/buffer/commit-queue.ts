@@ -13,6 +13,7 @@ import type { OpenSlots } from './open-slots.ts';
 import { Batch, QueuedRecord } from './record-batch.ts';
 import { streamNameBytesMax } from './record.ts';
 import type { NewRecord, StoredRecord } from './record.ts';
+import { commitBytesMax } from './slot-pool.ts';
 import type { CommitPart, SlotPool } from './slot-pool.ts';
 
 /** What a `CommitQueue` works with. */
@@ -121,7 +122,7 @@ export class CommitQueue {
     let takenBytes = 0;
     for (const item of [...this.#queue]) {
       const { priority } = item.stream;
-      if (full.has(priority) || takenBytes + item.frameBytes > batchBytesMax) {
+      if (full.has(priority) || takenBytes + item.frameBytes > commitBytesMax) {
         full.add(priority);
         continue;
       }
@@ -172,6 +173,8 @@ export class CommitQueue {
       for (const record of records) this.#parts.onStored(record);
     }
     if (failures.size > 0) await this.#abandon(parts, failures);
+    const committedBytes = batches.reduce((sum, batch) => sum + batch.frameBytes, 0);
+    if (this.#parts.accounts.noteCommitted(committedBytes)) void this.#parts.save();
   }
 
   #number(batch: Batch): StoredRecord[] {
@@ -216,7 +219,6 @@ export class CommitQueue {
 const lingerMsDefault = 100;
 /** A class B batch of this size waits no longer. */
 const batchBytesEarly = 16 * 1024;
-const batchBytesMax = 1024 * 1024;
 
 function resultRow(item: QueuedRecord, record: StoredRecord | undefined): [QueuedRecord, AppendResult][] {
   return record === undefined ? [] : [[item, { kind: 'stored', record }]];

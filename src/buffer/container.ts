@@ -1,14 +1,25 @@
 import { assert } from '../base/assert.ts';
 import { FileError } from '../host/filesystem.ts';
 import type { FileHandle, Filesystem } from '../host/filesystem.ts';
+import type { SlotTail } from './cursor-file.ts';
+import { ReadWindows } from './frame.ts';
 import type { Identities } from './identities.ts';
 import type { LogDamage } from './log-options.ts';
-import { emptySlot, formatVersion, headerBytes, readFooter, readHeader } from './slot.ts';
+import {
+  emptySlot,
+  formatVersion,
+  headerBytes,
+  isRead,
+  readFooter,
+  readHeader,
+  slotEndBytes,
+  takeSummary,
+} from './slot.ts';
 import type { Slot, SlotHeader } from './slot.ts';
-import { paddingUnit } from './slot-pool.ts';
+import { commitBytesMax, paddingUnit } from './slot-pool.ts';
 import type { FoundPlaces } from './slot-pool.ts';
 import { noncesIn, scanSlot, sectorBytes } from './slot-scan.ts';
-import type { SlotReport } from './slot-scan.ts';
+import type { SlotReport, SlotSource } from './slot-scan.ts';
 
 /** The file with all slots, open. */
 export interface Container {
@@ -54,6 +65,8 @@ export async function openContainer(
 interface Knowledge {
   readonly identities: Identities;
   readonly fences: Map<number, number>;
+  /** By life, what open slots held when the cursor was written. */
+  readonly tails: ReadonlyMap<number, SlotTail>;
   readonly nextLife: number;
   readonly quotaBytes: number;
   readonly priorities: ReadonlySet<number>;
@@ -67,13 +80,37 @@ export async function readContainer(container: Container, knowledge: Knowledge):
   const reading = new ContainerReading(container, knowledge);
   const { handle, slotBytes, sizeBytes } = container;
   const present = Math.ceil(sizeBytes / slotBytes);
-  for (let index = 0; index < present; index++) await reading.readPlace(index);
+  for (let first = 0; first < present; first += placesAtOnce) {
+    const count = Math.min(placesAtOnce, present - first);
+    const ends = await Promise.all(
+      Array.from({ length: count }, (_, index) => readEnds(container, first + index)),
+    );
+    for (const [index, found] of ends.entries()) await reading.readPlace(first + index, found);
+  }
   for (let index = present; index < Math.floor(knowledge.quotaBytes / slotBytes); index++) {
     reading.unfilled.push(index);
   }
   // What a killed process left may be in the page cache only; it must not be delivered before it is on the disk.
   const isSynced = sizeBytes === 0 || (await succeeds(() => handle.datasync()));
   return reading.finish(isSynced);
+}
+
+/** Header and last octets of a place. */
+interface PlaceEnds {
+  readonly header: SlotHeader | 'unreadable' | undefined;
+  readonly end: Uint8Array;
+}
+
+const placesAtOnce = 16;
+
+async function readEnds({ handle, slotBytes }: Container, index: number): Promise<PlaceEnds> {
+  const start = index * slotBytes;
+  const end = new Uint8Array(Math.min(slotEndBytes, slotBytes));
+  const [header, isEndRead] = await Promise.all([
+    readHeader(handle, start),
+    isRead(handle, end, start + slotBytes - end.length),
+  ]);
+  return { header, end: isEndRead ? end : end.subarray(0, 0) };
 }
 
 /** The places of one container, one after the other. */
@@ -83,21 +120,26 @@ class ContainerReading {
   readonly #knowledge: Knowledge;
   readonly #free: number[] = [];
   readonly #slots: Slot[] = [];
-  readonly #headless: { slot: Slot; nonces: ReadonlySet<number> }[] = [];
+  readonly #headless: { slot: Slot; end: Uint8Array; nonces: ReadonlySet<number> }[] = [];
+  readonly #source: SlotSource;
   readonly #reports = new Map<Slot, SlotReport>();
   readonly #damage: LogDamage[] = [];
 
   constructor(container: Container, knowledge: Knowledge) {
     this.#container = container;
     this.#knowledge = knowledge;
+    this.#source = {
+      handle: container.handle,
+      identities: knowledge.identities,
+      windows: new ReadWindows(),
+    };
   }
 
-  async readPlace(index: number): Promise<void> {
+  async readPlace(index: number, { header, end }: PlaceEnds): Promise<void> {
     const { handle, slotBytes, sizeBytes } = this.#container;
     const start = index * slotBytes;
-    const header = await readHeader(handle, start);
     if (header === undefined || header === 'unreadable') {
-      await this.#readHeadless(index, header === 'unreadable');
+      await this.#readHeadless(index, end, header === 'unreadable');
       return;
     }
     if (header.version !== formatVersion || header.sizeBytes !== slotBytes) {
@@ -110,20 +152,21 @@ class ContainerReading {
       this.#knowledge.identities.noteRunNumber(header.run);
       const slot = this.#slot(index, header);
       this.#slots.push(slot);
-      if (!this.#knowledge.fences.has(slot.life) && (await readFooter(handle, slot))) this.#learn(slot);
-      else await this.#scan(slot);
+      if (!this.#knowledge.fences.has(slot.life) && (await readFooter(handle, slot, end))) {
+        this.#learn(slot);
+      } else await this.#scan(slot);
     }
   }
 
   /** A place without an intact header: never filled, or damaged. */
-  async #readHeadless(index: number, isHeaderUnreadable: boolean): Promise<void> {
-    const { handle, slotBytes, sizeBytes } = this.#container;
+  async #readHeadless(index: number, slotEnd: Uint8Array, isHeaderUnreadable: boolean): Promise<void> {
+    const { slotBytes, sizeBytes } = this.#container;
     const start = index * slotBytes;
     const end = Math.min(start + slotBytes, sizeBytes);
-    const { nonces, isUnreadable } = await noncesIn(handle, start + headerBytes, end);
+    const { nonces, isUnreadable } = await noncesIn(this.#source, start + headerBytes, end);
     if (nonces.size > 0) {
       const slot = this.#slot(index, undefined);
-      this.#headless.push({ slot, nonces });
+      this.#headless.push({ slot, end: slotEnd, nonces });
     } else if (isUnreadable || isHeaderUnreadable) {
       this.#note('slot', index, 'cannot be read; it is left alone');
     } else {
@@ -132,10 +175,20 @@ class ContainerReading {
   }
 
   async #scan(slot: Slot): Promise<void> {
-    const { handle, slotBytes } = this.#container;
-    const { identities, fences } = this.#knowledge;
+    const { slotBytes } = this.#container;
+    const { fences, tails } = this.#knowledge;
     const fence = fences.get(slot.life);
-    const report = await scanSlot(handle, slot, identities, Math.min(slotBytes, fence ?? slotBytes));
+    const end = Math.min(slotBytes, fence ?? slotBytes);
+    const tail = tails.get(slot.life);
+    let gapBytesMax: number | undefined;
+    // What was durable when the cursor was written needs no second look: the cursor tells what it is. Behind what has
+    // become durable since, one commit may have left its remains.
+    if (tail !== undefined && tail.length <= end) {
+      takeSummary(slot, tail.summary);
+      slot.length = tail.length;
+      gapBytesMax = 2 * commitBytesMax;
+    }
+    const report = await scanSlot(this.#source, slot, end, gapBytesMax);
     this.#reports.set(slot, report);
     this.#learn(slot);
     if (report.isUnreadable) this.#note('slot', slot.index, 'cannot be read in part; what could be is used');
@@ -157,7 +210,7 @@ class ContainerReading {
   async finish(isSynced: boolean): Promise<ContainerContent> {
     const { handle, path, slotBytes } = this.#container;
     const newest = Math.max(this.#knowledge.nextLife - 1, ...this.#slots.map(({ life }) => life), 0);
-    for (const { slot, nonces } of this.#headless) await this.#readByNonces(slot, nonces, newest);
+    for (const { slot, end, nonces } of this.#headless) await this.#readByNonces(slot, end, nonces, newest);
     this.#slots.sort((a, b) => a.life - b.life);
     const nextLife = Math.max(newest, this.#slots.at(-1)?.life ?? 0) + 1;
     const open = isSynced ? await this.#continue() : new Map<number, Slot>();
@@ -181,7 +234,12 @@ class ContainerReading {
   }
 
   /** The present life is the newest of those that have frames in the slot. */
-  async #readByNonces(slot: Slot, nonces: ReadonlySet<number>, newest: number): Promise<void> {
+  async #readByNonces(
+    slot: Slot,
+    end: Uint8Array,
+    nonces: ReadonlySet<number>,
+    newest: number,
+  ): Promise<void> {
     for (const nonce of nonces) {
       const life = newest - ((newest - (nonce >>> 16)) & 0xffff);
       const known = life > 0 ? life : nonce >>> 16;
@@ -192,7 +250,7 @@ class ContainerReading {
     this.#note('slot', slot.index, 'has lost its header; what its frames tell is used');
     this.#slots.push(slot);
     const isFenced = this.#knowledge.fences.has(slot.life);
-    if (!isFenced && (await readFooter(this.#container.handle, slot))) this.#learn(slot);
+    if (!isFenced && (await readFooter(this.#container.handle, slot, end))) this.#learn(slot);
     else await this.#scan(slot);
   }
 

@@ -26,8 +26,16 @@ export interface CursorState {
   readonly time?: LogTimeState;
   /** Lives whose frames from this offset on were never reported stored. */
   readonly fences: ReadonlyMap<number, number>;
+  /** By life, what open slots held, so that a start reads only what came after; left out where there is no room. */
+  readonly tails: ReadonlyMap<number, SlotTail>;
   readonly streams: ReadonlyMap<string, LedgerState>;
   readonly wear: WearState;
+}
+
+/** A slot up to `length`; the summary is that of a footer. */
+export interface SlotTail {
+  readonly length: number;
+  readonly summary: string;
 }
 
 /** Most streams that a cursor record holds. */
@@ -148,15 +156,23 @@ function encodeState(generation: number, state: CursorState): string {
     const { floor, last, base, delivered, evicted, corrupt, lastProducerSeq } = ledger;
     return [name, floor, last, base, delivered, evicted, corrupt, lastProducerSeq ?? null];
   });
-  const { fences, streams: _, ...scalars } = state;
-  return JSON.stringify({ generation, ...scalars, fences: [...fences], rows });
+  const { fences, tails, streams: _, ...scalars } = state;
+  const encode = (slots: CursorState['tails']): string => {
+    const tailRows = [...slots].map(([life, { length, summary }]) => [life, length, summary]);
+    return JSON.stringify({ generation, ...scalars, fences: [...fences], tails: tailRows, rows });
+  };
+  const text = encode(tails);
+  return Buffer.byteLength(text) <= recordBytes - headBytes ? text : encode(new Map());
 }
 
 /** The CRC held, so the text is what `encodeState` wrote. */
 function decodeState(text: Uint8Array): { generation: number; state: CursorState } {
-  const { generation, fences, rows, ...scalars } = JSON.parse(Buffer.from(text).toString()) as Scalars & {
+  const { generation, fences, tails, rows, ...scalars } = JSON.parse(
+    Buffer.from(text).toString(),
+  ) as Scalars & {
     generation: number;
     fences: [number, number][];
+    tails: [number, number, string][];
     rows: StreamRow[];
   };
   const streams = rows.map((row): [string, LedgerState] => {
@@ -164,5 +180,9 @@ function decodeState(text: Uint8Array): { generation: number; state: CursorState
     const lastProducerSeq = producer ?? undefined;
     return [streamName(name), { floor, last, base, delivered, evicted, corrupt, lastProducerSeq }];
   });
-  return { generation, state: { ...scalars, fences: new Map(fences), streams: new Map(streams) } };
+  const slots = new Map(tails.map(([life, length, summary]) => [life, { length, summary }]));
+  return {
+    generation,
+    state: { ...scalars, fences: new Map(fences), tails: slots, streams: new Map(streams) },
+  };
 }

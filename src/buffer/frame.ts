@@ -23,12 +23,12 @@ const bodyOffset = 8;
 const contentOffset = 12;
 
 /**
- * What a frame holds: journals have entries; slots have records, the run and the streams that these refer to, and a
- * footer.
+ * What a frame holds: journals have entries; slots have records, alone or in groups, the run and the streams that these
+ * refer to, and a footer.
  */
-export type FrameKind = 'record' | 'footer' | 'entry' | 'run' | 'stream';
+export type FrameKind = 'record' | 'footer' | 'entry' | 'run' | 'stream' | 'group';
 
-const kinds: readonly FrameKind[] = ['record', 'footer', 'entry', 'run', 'stream'];
+const kinds: readonly FrameKind[] = ['record', 'footer', 'entry', 'run', 'stream', 'group'];
 /** Number on disk of the first kind. */
 const kindBase = 0xb1;
 
@@ -54,10 +54,11 @@ export function encodeFrame(nonce: number, kind: FrameKind, content: Uint8Array)
   return frame;
 }
 
-/** A frame found in a file; `content` is a copy of its own. */
+/** A frame found in a file. */
 export interface FoundFrame {
   readonly kind: FrameKind;
   readonly nonce: number;
+  /** Part of a window that is used again: copy what is to be kept. */
   readonly content: Uint8Array;
   /** Where the frame begins, and where the next one may. */
   readonly offset: number;
@@ -74,6 +75,10 @@ export interface FrameRange {
   readonly end: number;
   /** Expected nonce; undefined takes that of the first intact frame, `each` takes every one. */
   readonly nonce: number | 'each' | undefined;
+  /** Memory to read into; without it a window is made for this reading. */
+  readonly windows?: ReadWindows;
+  /** Ends the reading so many octets after the last intact frame; undefined goes on to the end. */
+  readonly gapBytesMax?: number;
   /** Called when some part could not be read at all. */
   readonly onUnreadable?: () => void;
   /** Called for each place outside intact frames that holds the expected nonce, where a frame would have it. */
@@ -82,127 +87,210 @@ export interface FrameRange {
 
 const longestFrame = align(bodyOffset + bodyBytesMax);
 const windowBytesMin = 8 * 1024;
-const windowBytesMax = 2 * longestFrame;
+const windowBytesMax = 64 * 1024;
+const windowsKept = 2;
 
 const retryBytes = 4096;
 
+/** Windows that readings take in turn, so that who reads a whole log leaves no garbage of its size. */
+export class ReadWindows {
+  readonly #free: Uint8Array[] = [];
+
+  /** A window of `length` octets, of any content. */
+  take(length: number): Uint8Array {
+    if (length > windowBytesMax) return new Uint8Array(length);
+    return (this.#free.pop() ?? new Uint8Array(windowBytesMax)).subarray(0, length);
+  }
+
+  /** Takes a window back; nobody may look at it any more. */
+  give(window: Uint8Array): void {
+    if (window.buffer.byteLength !== windowBytesMax || this.#free.length >= windowsKept) return;
+    this.#free.push(new Uint8Array(window.buffer));
+  }
+}
+
 /**
- * The intact frames of a stretch, in order. Anything else is stepped over in units of the alignment: a bad frame costs
- * itself. A piece that cannot be read counts as zeros after a second try page by page.
- * Holds one window in memory.
+ * Calls `visit` for the intact frames of a stretch, in order, until it answers `stop`. Anything else is stepped over in
+ * units of the alignment: a bad frame costs itself. A piece that cannot be read counts as zeros after a second try page
+ * by page. Holds one window in memory.
  */
-export async function* readFrames(
+export async function visitFrames(
   handle: FileHandle,
   range: FrameRange,
-): AsyncGenerator<FoundFrame, void, undefined> {
-  let { end } = range;
-  let nonce = range.nonce === 'each' ? undefined : range.nonce;
-  let at = range.start;
-  let previousEnd = at;
-  let damagedBytes = 0;
-  let window: Uint8Array = new Uint8Array(0);
-  let windowStart = at;
-  let words: Int32Array = new Int32Array(0);
+  visit: (frame: FoundFrame) => 'stop' | undefined,
+): Promise<void> {
+  const { windows = new ReadWindows(), gapBytesMax = Number.POSITIVE_INFINITY } = range;
+  const reading = new FrameReading(range);
+  // Who reads one record shall not read the next hundred; who reads all of them shall not call for each.
   let readBytes = windowBytesMin;
-  while (at < end) {
-    const needed = Math.min(end - at, neededBytes(window, at - windowStart));
-    if (at + needed > windowStart + window.length) {
-      const wanted = Math.min(Math.max(readBytes, needed), end - at);
-      window = await readPiece(handle, at, wanted, range.onUnreadable);
-      windowStart = at;
-      words = new Int32Array(window.buffer, window.byteOffset, window.length >> 2);
-      if (window.length < wanted) end = at + window.length;
-      // Who reads one record shall not read the next hundred; who reads all of them shall not call for each.
-      readBytes = Math.min(2 * readBytes, windowBytesMax);
-      continue;
+  for (;;) {
+    const wanted = reading.wantedBytes(readBytes);
+    if (wanted === 0 || reading.gapBytes > gapBytesMax) return;
+    const memory = windows.take(wanted);
+    const window = await readPiece(handle, memory, reading.at, range.onUnreadable);
+    const outcome = reading.visitWindow(window, window.length < wanted, visit);
+    windows.give(memory);
+    if (outcome === 'stop') return;
+    readBytes = Math.min(2 * readBytes, windowBytesMax);
+  }
+}
+
+/** The intact frame that begins at `offset` of `data`, if any; its offsets count in `data`. */
+export function frameIn(data: Uint8Array, offset: number, nonce: number): FoundFrame | undefined {
+  let found: FoundFrame | undefined;
+  const reading = new FrameReading({ start: offset, end: data.length, nonce });
+  reading.visitWindow(data.subarray(offset), true, (frame) => {
+    if (frame.offset === offset) found = frame;
+    return 'stop';
+  });
+  return found;
+}
+
+/** Where a reading of frames stands. */
+class FrameReading {
+  /** Position in the file from which to read on. */
+  at: number;
+  readonly #range: FrameRange;
+  #end: number;
+  #nonce: number | undefined;
+  #previousEnd: number;
+  #damagedBytes = 0;
+  /** Octets that the frame at `at` needs at once. */
+  #needed = contentOffset;
+
+  constructor(range: FrameRange) {
+    this.#range = range;
+    this.at = range.start;
+    this.#end = range.end;
+    this.#nonce = range.nonce === 'each' ? undefined : range.nonce;
+    this.#previousEnd = range.start;
+  }
+
+  /** Octets since the last intact frame. */
+  get gapBytes(): number {
+    return this.at - this.#previousEnd;
+  }
+
+  /** Octets to read next, `readBytes` unless a frame needs more; 0 at the end. */
+  wantedBytes(readBytes: number): number {
+    return Math.min(Math.max(readBytes, this.#needed), Math.max(0, this.#end - this.at));
+  }
+
+  /** Goes through what was read from `at` on; `isLast` when the file has no more. */
+  visitWindow(
+    data: Uint8Array,
+    isLast: boolean,
+    visit: (frame: FoundFrame) => 'stop' | undefined,
+  ): 'stop' | undefined {
+    const start = this.at;
+    if (isLast) this.#end = Math.min(this.#end, start + data.length);
+    const view = new DataView(data.buffer, data.byteOffset, data.length);
+    this.#needed = contentOffset;
+    while (this.at < this.#end) {
+      const offset = this.at - start;
+      const needed = Math.min(this.#end - this.at, neededBytes(view, offset));
+      if (offset + needed > data.length) {
+        this.#needed = needed;
+        return undefined;
+      }
+      const zeroBytes = zerosAt(view, offset);
+      if (zeroBytes > 0) {
+        this.at += zeroBytes;
+        continue;
+      }
+      const bodyLength = intactLength(data, view, offset, this.#nonce);
+      if (bodyLength === undefined) {
+        this.#stepOver(view, offset);
+        continue;
+      }
+      const found = this.#found(data, view, offset, bodyLength);
+      if (visit(found) === 'stop') return 'stop';
     }
-    const zeroBytes = zerosAt(words, (at - windowStart) / 4);
-    if (zeroBytes > 0) {
-      at += zeroBytes;
-      continue;
-    }
-    const found = frameAt(window, at - windowStart, nonce);
-    if (found === undefined) {
-      damagedBytes += frameAlignment;
-      if (nonce !== undefined && holdsWord(window, at - windowStart, nonce)) range.onTrace?.(at);
-      at += frameAlignment;
-      continue;
-    }
-    if (range.nonce !== 'each') nonce = found.nonce;
-    const next = at + align(found.length);
-    yield {
-      kind: found.kind,
-      nonce: found.nonce,
-      content: found.content,
-      offset: at,
-      end: next,
-      skippedBytes: at - previousEnd,
-      damagedBytes,
+    return undefined;
+  }
+
+  #stepOver(view: DataView, offset: number): void {
+    this.#damagedBytes += frameAlignment;
+    const holds = offset + 4 <= view.byteLength && view.getUint32(offset, true) === this.#nonce;
+    if (holds) this.#range.onTrace?.(this.at);
+    this.at += frameAlignment;
+  }
+
+  #found(data: Uint8Array, view: DataView, offset: number, bodyLength: number): FoundFrame {
+    const nonce = view.getUint32(offset + 8, true);
+    if (this.#range.nonce !== 'each') this.#nonce = nonce;
+    const frame = {
+      kind: kinds[(data[offset + 3] ?? 0) - kindBase] ?? 'record',
+      nonce,
+      content: data.subarray(offset + contentOffset, offset + bodyOffset + bodyLength),
+      offset: this.at,
+      end: this.at + align(bodyOffset + bodyLength),
+      skippedBytes: this.at - this.#previousEnd,
+      damagedBytes: this.#damagedBytes,
     };
-    damagedBytes = 0;
-    at = next;
-    previousEnd = next;
+    this.#damagedBytes = 0;
+    this.at = frame.end;
+    this.#previousEnd = frame.end;
+    return frame;
   }
 }
 
 /** Octets from `offset` on that must be at hand to tell whether a frame begins there. */
-function neededBytes(data: Uint8Array, offset: number): number {
-  if (offset + contentOffset > data.length) return contentOffset;
-  if (kinds[(data[offset + 3] ?? 0) - kindBase] === undefined) return frameAlignment;
-  const view = new DataView(data.buffer, data.byteOffset + offset, 4);
-  return Math.min(longestFrame, bodyOffset + (view.getUint32(0, true) & 0xff_ffff));
+function neededBytes(view: DataView, offset: number): number {
+  if (offset + contentOffset > view.byteLength) return contentOffset;
+  const word = view.getUint32(offset, true);
+  if (!isKind(word >>> 24)) return frameAlignment;
+  return Math.min(longestFrame, bodyOffset + (word & 0xff_ffff));
 }
 
-/** The intact frame that begins at `offset` of `data`, if any. */
-function frameAt(
+/** Length of the body of the intact frame that begins at `offset`, if one does. */
+function intactLength(
   data: Uint8Array,
+  view: DataView,
   offset: number,
   nonce: number | undefined,
-): { kind: FrameKind; nonce: number; content: Uint8Array; length: number } | undefined {
+): number | undefined {
   if (offset + contentOffset > data.length) return undefined;
-  const kind = kinds[(data[offset + 3] ?? 0) - kindBase];
-  if (kind === undefined) return undefined;
-  const view = new DataView(data.buffer, data.byteOffset + offset, data.length - offset);
-  const word = view.getUint32(0, true);
+  const word = view.getUint32(offset, true);
+  if (!isKind(word >>> 24)) return undefined;
   const bodyLength = word & 0xff_ffff;
-  const length = bodyOffset + bodyLength;
-  if (bodyLength < contentOffset - bodyOffset || bodyLength > bodyBytesMax || length > view.byteLength) {
+  const end = offset + bodyOffset + bodyLength;
+  if (bodyLength < contentOffset - bodyOffset || bodyLength > bodyBytesMax || end > data.length) {
     return undefined;
   }
   // The cheap checks come first: damage full of plausible lengths must not cost one CRC per step.
-  const frameNonce = view.getUint32(8, true);
-  if (nonce !== undefined && frameNonce !== nonce) return undefined;
-  const body = data.subarray(offset + bodyOffset, offset + length);
-  if (crc32(body, word) !== view.getUint32(4, true)) return undefined;
-  return { kind, nonce: frameNonce, content: body.slice(contentOffset - bodyOffset), length };
+  if (nonce !== undefined && view.getUint32(offset + 8, true) !== nonce) return undefined;
+  const crc = crc32(data.subarray(offset + bodyOffset, end), word);
+  return crc === view.getUint32(offset + 4, true) ? bodyLength : undefined;
 }
 
-/** Octets of zeros from word `index` on, in steps of the alignment. */
-function zerosAt(words: Int32Array, index: number): number {
-  let at = index;
-  while (at + 1 < words.length && words[at] === 0 && words[at + 1] === 0) at += 2;
-  return (at - index) * 4;
+function isKind(octet: number): boolean {
+  return octet >= kindBase && octet < kindBase + kinds.length;
 }
 
-function holdsWord(data: Uint8Array, offset: number, word: number): boolean {
-  if (offset + 4 > data.length) return false;
-  return new DataView(data.buffer, data.byteOffset + offset, 4).getUint32(0, true) === word;
+/** Octets of zeros from `offset` on, in steps of the alignment. */
+function zerosAt(view: DataView, offset: number): number {
+  let at = offset;
+  while (at + 8 <= view.byteLength && view.getUint32(at, true) === 0 && view.getUint32(at + 4, true) === 0) {
+    at += 8;
+  }
+  return at - offset;
 }
 
+/** Fills `memory` from `position`; what of it the file has. */
 async function readPiece(
   handle: FileHandle,
+  memory: Uint8Array,
   position: number,
-  length: number,
   onUnreadable: (() => void) | undefined,
 ): Promise<Uint8Array> {
-  const piece = new Uint8Array(length);
   try {
-    return piece.subarray(0, await handle.read(piece, position));
+    return memory.subarray(0, await handle.read(memory, position));
   } catch {
-    piece.fill(0);
+    memory.fill(0);
   }
-  for (let at = 0; at < length; at += retryBytes) {
-    const part = piece.subarray(at, Math.min(length, at + retryBytes));
+  for (let at = 0; at < memory.length; at += retryBytes) {
+    const part = memory.subarray(at, Math.min(memory.length, at + retryBytes));
     try {
       await handle.read(part, position + at);
     } catch {
@@ -210,7 +298,7 @@ async function readPiece(
       onUnreadable?.();
     }
   }
-  return piece;
+  return memory;
 }
 
 /** `length` rounded up to the alignment of frames. */

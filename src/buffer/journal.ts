@@ -5,7 +5,7 @@ import type { Entropy } from '../host/entropy.ts';
 import { FileError } from '../host/filesystem.ts';
 import type { FileHandle, Filesystem } from '../host/filesystem.ts';
 import { createDurableDirectory } from './durable-directory.ts';
-import { contentBytesMax, encodeFrame, frameBytes, readFrames } from './frame.ts';
+import { contentBytesMax, encodeFrame, frameBytes, visitFrames } from './frame.ts';
 
 /** Settings of a `Journal`. */
 export interface JournalOptions<T> {
@@ -167,21 +167,23 @@ export class Journal<T> {
     let length = headBytes;
     let isClean = nonce !== undefined;
     const range = { start: headBytes, end, nonce, onUnreadable: () => (isClean = false) };
-    for await (const frame of readFrames(handle, range)) {
+    await visitFrames(handle, range, (frame) => {
       if (frame.skippedBytes > 0) {
         isClean = false;
         this.#damaged(`${frame.skippedBytes} bytes before offset ${frame.offset} are no entry`);
       }
       nonce = frame.nonce;
       length = frame.end;
+      const content = frame.content.slice();
       try {
-        const value = decode(JSON.parse(Buffer.from(frame.content).toString()));
-        this.#entries.push({ value, content: frame.content });
+        const value = decode(JSON.parse(Buffer.from(content).toString()));
+        this.#entries.push({ value, content });
       } catch (error) {
         if (!(error instanceof DecodeError)) throw error;
         this.#damaged(`the entry at offset ${frame.offset} is passed over: ${errorText(error)}`);
       }
-    }
+      return undefined;
+    });
     this.#usedBytes = sizeOf(this.#entries);
     if (length < end) this.#damaged(`${end - length} bytes at the end are no entry`);
     if (isClean && length === end && nonce !== undefined && (await isSynced(handle))) {

@@ -3,14 +3,14 @@ import { millis } from '../base/units.ts';
 import type { StreamName } from '../base/units.ts';
 import type { Clock } from '../host/clock.ts';
 import { FileError } from '../host/filesystem.ts';
-import type { CursorFile, CursorState } from './cursor-file.ts';
+import type { CursorFile, CursorState, SlotTail } from './cursor-file.ts';
 import type { LogDamage, StreamOptions } from './log-options.ts';
 import type { LogAge, LogTime } from './log-time.ts';
 import type { StreamStats } from './log-results.ts';
 import type { StoredRecord } from './record.ts';
 import type { RecoveredLog } from './recovery.ts';
 import type { Identities } from './identities.ts';
-import { estimateStamp } from './slot.ts';
+import { encodeSummary, estimateStamp } from './slot.ts';
 import type { Slot, Stamp, StreamSpan } from './slot.ts';
 import type { SlotPool } from './slot-pool.ts';
 import type { WearLedger } from './wear-ledger.ts';
@@ -31,6 +31,7 @@ export class LogAccounts {
   readonly #isNew: boolean;
   /** Floors that a power cut leaves in force. */
   #durableFloors = new Map<StreamName, number>();
+  #unsavedBytes = 0;
   #isClosed = false;
   #saving: Promise<boolean> = Promise.resolve(true);
 
@@ -104,6 +105,12 @@ export class LogAccounts {
     const holds = ({ spans }: Slot): boolean => (spans.get(stream)?.last ?? 0) >= number;
     const span = this.#pool.slots.find(holds)?.spans.get(stream);
     return span === undefined ? undefined : estimateStamp(span, number);
+  }
+
+  /** Notes the size of a commit; true when the cursor should be written, for the sake of the next start. */
+  noteCommitted(commitBytes: number): boolean {
+    this.#unsavedBytes += commitBytes;
+    return this.#unsavedBytes >= unsavedBytesMax;
   }
 
   noteMissing(ledger: StreamLedger, from: number, to: number): void {
@@ -200,6 +207,11 @@ export class LogAccounts {
     return { stored, delivered, evicted, corrupt, pending, oldestUnacknowledgedMs, isAgeExact };
   }
 
+  #tails(): Map<number, SlotTail> {
+    const open = this.#pool.slots.filter((slot) => slot.state === 'open' && slot.isBegun);
+    return new Map(open.map((slot) => [slot.life, { length: slot.length, summary: encodeSummary(slot) }]));
+  }
+
   async #saveOnce(): Promise<void> {
     const streams = new Map([...this.#ledgers].map(([name, ledger]) => [name, ledger.state()]));
     const state: CursorState = {
@@ -209,10 +221,12 @@ export class LogAccounts {
       isClosed: this.#isClosed,
       identities: this.#identities.state(new Set(streams.keys())),
       fences: new Map([...this.#fences].slice(-fencesMax)),
+      tails: this.#tails(),
       streams,
       time: this.time.state(this.#clock.monotonicMs()),
       wear: this.#wear.state(),
     };
+    this.#unsavedBytes = 0;
     const { position, length } = await this.#cursor.write(state);
     this.#wear.noteWrite(position, length);
     this.#wear.noteFlush();
@@ -224,3 +238,5 @@ export class LogAccounts {
 }
 
 const fencesMax = 128;
+/** Octets of commits after which the cursor is written again, so that a start has little to read. */
+const unsavedBytesMax = 512 * 1024;

@@ -1,11 +1,12 @@
 import type { StreamName } from '../base/units.ts';
 import type { FileHandle } from '../host/filesystem.ts';
+import { ReadWindows } from './frame.ts';
 import type { Identities } from './identities.ts';
 import type { StoredRecord } from './record.ts';
 import { headerBytes } from './slot.ts';
 import type { Slot } from './slot.ts';
-import { readRecords } from './slot-scan.ts';
-import type { FoundRecord, ReadPlace } from './slot-scan.ts';
+import { visitRecords } from './slot-scan.ts';
+import type { ReadPlace, SlotSource } from './slot-scan.ts';
 
 /** What a reader asks for. */
 export interface ReadRequest {
@@ -37,13 +38,11 @@ const bookmarksMax = 4;
  * ended, so that a reader that goes on, or returns to the oldest record, does not start at the head of a slot.
  */
 export class LogReader {
-  readonly #handle: FileHandle;
-  readonly #identities: Identities;
-  readonly #bookmarks = new Map<StreamName, Bookmark[]>();
+  readonly #source: SlotSource;
+  readonly #bookmarks = new Map<StreamName, readonly Bookmark[]>();
 
   constructor(handle: FileHandle, identities: Identities) {
-    this.#handle = handle;
-    this.#identities = identities;
+    this.#source = { handle, identities, windows: new ReadWindows() };
   }
 
   /** Reads from `slots`, which are ascending by life. */
@@ -60,15 +59,20 @@ export class LogReader {
       if (isFull()) break;
       reached = Math.max(reached, span.first - 1);
       const last = span.last;
-      for await (const { value, next } of this.#records(slot, request.stream, reached)) {
-        if (value.seq > last) break;
-        if (value.seq > reached + 1) missing.push({ from: reached + 1, to: value.seq - 1 });
-        reached = value.seq;
-        records.push(value);
-        payloadBytes += value.payload.length;
-        this.#remember(request.stream, { life: slot.life, seq: value.seq, ...next });
-        if (isFull()) break;
-      }
+      const began = this.#bookmarkBefore(request.stream, slot, reached);
+      let ended: Bookmark | undefined;
+      await visitRecords(this.#source, slot, began ?? slotHead, (record, next) => {
+        if (record.stream !== request.stream || record.seq <= reached) return undefined;
+        if (record.seq > last) return 'stop';
+        if (record.seq > reached + 1) missing.push({ from: reached + 1, to: record.seq - 1 });
+        reached = record.seq;
+        records.push(record);
+        payloadBytes += record.payload.length;
+        if (!isFull() && record.seq < last) return undefined;
+        ended = { life: slot.life, seq: record.seq, ...next() };
+        return 'stop';
+      });
+      if (ended !== undefined) this.#move(request.stream, began, ended);
       if (!isFull() && reached < last) {
         missing.push({ from: reached + 1, to: last });
         reached = last;
@@ -77,25 +81,20 @@ export class LogReader {
     return { records, missing };
   }
 
-  async *#records(
-    slot: Slot,
-    stream: StreamName,
-    after: number,
-  ): AsyncGenerator<FoundRecord, void, undefined> {
-    let place: ReadPlace = { offset: headerBytes, runBits: undefined };
+  #bookmarkBefore(stream: StreamName, slot: Slot, after: number): Bookmark | undefined {
+    let best: Bookmark | undefined;
     for (const bookmark of this.#bookmarks.get(stream) ?? []) {
-      if (bookmark.life === slot.life && bookmark.seq <= after && bookmark.offset > place.offset)
-        place = bookmark;
+      if (bookmark.life !== slot.life || bookmark.seq > after) continue;
+      if (best === undefined || bookmark.offset > best.offset) best = bookmark;
     }
-    for await (const found of readRecords(this.#handle, slot, this.#identities, place)) {
-      if (found.value.stream === stream && found.value.seq > after) yield found;
-    }
+    return best;
   }
 
-  #remember(stream: StreamName, bookmark: Bookmark): void {
-    const all = this.#bookmarks.get(stream) ?? [];
-    // A read that goes on moves its own bookmark; others keep theirs until they are the oldest.
-    const others = all.filter(({ life, seq }) => life !== bookmark.life || seq !== bookmark.seq - 1);
-    this.#bookmarks.set(stream, [...others, bookmark].slice(-bookmarksMax));
+  /** A read that goes on moves its own bookmark; others keep theirs until they are the oldest. */
+  #move(stream: StreamName, began: Bookmark | undefined, ended: Bookmark): void {
+    const others = (this.#bookmarks.get(stream) ?? []).filter((bookmark) => bookmark !== began);
+    this.#bookmarks.set(stream, [...others, ended].slice(-bookmarksMax));
   }
 }
+
+const slotHead: ReadPlace = { offset: headerBytes, runBits: undefined };

@@ -42,6 +42,10 @@ export interface FlashStats {
   readonly writeAmplification: number | undefined;
   /** Slots set aside after a failed write, until the next start. */
   readonly slotsAside: number;
+  /** Octets of container that commits have used up in this run, padding included. */
+  readonly consumedBytes: number;
+  /** Octets that records may still take without giving up any. */
+  readonly roomBytes: number;
   /** Hours until records have to be given up if nothing is delivered, at the rate of this run; undefined without one. */
   readonly hoursUntilFull: number | undefined;
 }

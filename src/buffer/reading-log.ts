@@ -40,7 +40,7 @@ import { WearLedger } from './wear-ledger.ts';
  *   B2 per stream, stored = delivered + evicted + corrupt + pending, also across restarts;
  *   B3 the cursor that settles a slot's records is durable before the slot is used again: cursor, fdatasync, new header
  *      with a new life and nonce, frames;
- *   B4 a bad frame costs that frame, neither its neighbours nor the start;
+ *   B4 a bad frame costs that frame, a record or a few of one commit, neither its neighbours nor the start;
  *   B5 a name (log id, number) is never given to two records that anyone has seen;
  *   B6 after a failed write or flush nothing of that commit counts, its slots take no more records, and their tails are
  *      fenced off durably before the producers hear of it;
@@ -282,6 +282,8 @@ export class ReadingLog {
       ...wear,
       writeAmplification: payloadBytes > 0 ? deviceBytes / payloadBytes : undefined,
       slotsAside: this.#pool.asideCount,
+      consumedBytes,
+      roomBytes,
       hoursUntilFull: bytesPerHour > 0 ? roomBytes / bytesPerHour : undefined,
     };
   }

@@ -109,7 +109,10 @@ export function recordBytes(record: NewRecord): number {
   return headBytes + (isWide ? 16 : 11) + bound + producer + payload.length;
 }
 
-/** The record of a frame's content; throws `DecodeError` for one that this version or this log does not know. */
+/**
+ * The record of a frame's content, whose payload stays a part of it; throws `DecodeError` for one that this version
+ * or this log does not know.
+ */
 export function decodeRecord(content: Uint8Array, context: RecordContext): StoredRecord {
   const view = new DataView(content.buffer, content.byteOffset, content.length);
   const flags = content.length >= headBytes ? view.getUint16(2, true) : 0;
@@ -168,9 +171,10 @@ const flagBound = 8;
 const flagProducer = 16;
 const flagWide = 32;
 /** The position in this list is the number on disk. */
-const timeSources: readonly TimeSource[] = ['gps', 'ntp', 'cse', 'restored', 'system'];
+export const timeSources: readonly TimeSource[] = ['gps', 'ntp', 'cse', 'restored', 'system'];
 
-function needsWide({ monotonicMs, wall, producerSeq }: NewRecord): boolean {
+/** Whether a time, bound or count of a record does not fit the usual width. */
+export function needsWide({ monotonicMs, wall, producerSeq }: NewRecord): boolean {
   const tenths = Math.round(monotonicMs * 10);
   return !(
     isWithin(tenths, 2 ** 40) &&

@@ -66,6 +66,7 @@ export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog
   const content = await readContainer(container, {
     identities,
     fences: new Map(state?.fences),
+    tails: state?.tails ?? new Map(),
     nextLife: state?.nextLife ?? 1,
     quotaBytes: options.quotaBytes,
     priorities: options.priorities,

@@ -7,6 +7,7 @@ import type { FileHandle } from '../host/filesystem.ts';
 import { encodeFrame, frameBytes } from './frame.ts';
 import type { Identities, RunIdentity } from './identities.ts';
 import { encodeRecord } from './record.ts';
+import { encodeGroup, groupsOf } from './record-group.ts';
 import type { StoredRecord } from './record.ts';
 import {
   emptySlot,
@@ -235,13 +236,22 @@ export class SlotPool {
       if (!told.has(record.stream))
         pieces.push(encodeFrame(nonce, 'stream', encodeStream(id, record.stream)));
       told.add(record.stream);
-      pieces.push(encodeFrame(nonce, 'record', encodeRecord(record, id)));
     }
+    for (const group of groupsOf(records)) pieces.push(this.#encodeGroup(nonce, group));
     const at = slot.isBegun ? slot.length : 0;
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    assert(at + length <= sizeBytes, `${slot.label} has no room for ${length} bytes at ${at}`);
     const padding = this.#paddedEnd(slot, at + length, length, told.size) - at - length;
     if (padding > 0) pieces.push(new Uint8Array(padding));
     return { data: Buffer.concat(pieces), at };
+  }
+
+  #encodeGroup(nonce: number, group: readonly StoredRecord[]): Uint8Array {
+    const [single, second] = group;
+    assert(single !== undefined, 'an empty group');
+    const idOf = (name: StreamName): number => this.#identities.idOf(name);
+    if (second !== undefined) return encodeFrame(nonce, 'group', encodeGroup(group, idOf));
+    return encodeFrame(nonce, 'record', encodeRecord(single, idOf(single.stream)));
   }
 
   /**
@@ -305,6 +315,9 @@ export class SlotPool {
 function runOf({ runId, logId, bootId }: StoredRecord): RunIdentity {
   return { runId, logId, bootId };
 }
+
+/** Octets of records that one commit writes at most. */
+export const commitBytesMax: number = 1024 * 1024;
 
 /** Octets of the frames that tell a slot the run and one stream, generously. */
 export const contextBytes: number = frameBytes(runContentBytes) + frameBytes(2 + 64);

@@ -2,12 +2,13 @@ import { DecodeError } from '../base/errors.ts';
 import { streamName } from '../base/units.ts';
 import type { StreamName } from '../base/units.ts';
 import type { FileHandle } from '../host/filesystem.ts';
-import { readFrames } from './frame.ts';
-import type { FoundFrame } from './frame.ts';
-import type { Identities } from './identities.ts';
+import { visitFrames } from './frame.ts';
+import type { FoundFrame, ReadWindows } from './frame.ts';
+import type { Identities, RunIdentity } from './identities.ts';
 import { decodeRecord, hex32, runBitsOf } from './record.ts';
 import type { RecordContext, StoredRecord } from './record.ts';
-import { decodeRun, extendSpan, headerBytes } from './slot.ts';
+import { decodeGroup } from './record-group.ts';
+import { decodeRun, extendSpan } from './slot.ts';
 import type { Slot, SpanGap } from './slot.ts';
 
 /** What came to light when a slot was read. */
@@ -30,23 +31,19 @@ export const sectorBytes = 512;
 
 /** What the numbers in the frames of `slot` stand for: what the slot tells, else what the log knows. */
 function contextOf(slot: Slot, identities: Identities): RecordContext {
+  let newest: { lowBits: number; identity: RunIdentity } | undefined;
   return {
     streamOf: (id) => slot.names.get(id) ?? identities.nameOf(id),
     runOf: (lowBits) => {
+      if (newest?.lowBits === lowBits) return newest.identity;
       const run = identities.expandRun(lowBits);
+      const known = slot.runs.get(run) ?? identities.identityOf(run);
       // Without any trace of the log's id a name of its own harms least: the record may arrive twice, not never.
-      const unknown = { runId: hex32(run), logId: hex32(slot.nonce), bootId: undefined };
-      return slot.runs.get(run) ?? identities.identityOf(run) ?? unknown;
+      if (known === undefined) return { runId: hex32(run), logId: hex32(slot.nonce), bootId: undefined };
+      newest = { lowBits, identity: known };
+      return known;
     },
   };
-}
-
-/** A frame that counts, with its record if it is one. */
-interface CountedFrame {
-  readonly record: StoredRecord | undefined;
-  readonly offset: number;
-  readonly end: number;
-  readonly damagedBytes: number;
 }
 
 /** A place in a slot from which to read on. */
@@ -57,36 +54,53 @@ export interface ReadPlace {
   readonly runBits: number | undefined;
 }
 
-/** The record of a slot that counts, and the place after it. */
-export interface FoundRecord {
-  readonly value: StoredRecord;
-  readonly next: ReadPlace;
-}
-
-/** The records of a slot from `place` on, as far as its frames count. */
-export async function* readRecords(
-  handle: FileHandle,
-  slot: Slot,
-  identities: Identities,
-  place: ReadPlace,
-): AsyncGenerator<FoundRecord, void, undefined> {
-  const range = { start: slot.start + place.offset, end: slot.start + slot.length, nonce: slot.nonce };
-  const filter = new FrameFilter(slot, identities, place.runBits);
-  for await (const frame of readFrames(handle, range)) {
-    const record = filter.take(frame);
-    if (record === undefined || record === 'context') continue;
-    yield { value: record, next: { offset: frame.end - slot.start, runBits: filter.runBits } };
-  }
+/** What is read from, and the memory to read into. */
+export interface SlotSource {
+  readonly handle: FileHandle;
+  readonly identities: Identities;
+  readonly windows: ReadWindows;
 }
 
 /**
- * Reads a slot up to `end` and fills in its length, spans and identities.
+ * Calls `visit` for the records of a slot from `place` on, as far as its frames count, until it answers `stop`. `next` tells from where to read on for what follows the record.
+ */
+export async function visitRecords(
+  { handle, identities, windows }: SlotSource,
+  slot: Slot,
+  place: ReadPlace,
+  visit: (record: StoredRecord, next: () => ReadPlace) => 'stop' | undefined,
+): Promise<void> {
+  const range = {
+    start: slot.start + place.offset,
+    end: slot.start + slot.length,
+    nonce: slot.nonce,
+    windows,
+  };
+  const filter = new FrameFilter(slot, identities, place.runBits);
+  await visitFrames(handle, range, (frame) => {
+    const taken = filter.take({ ...frame, content: frame.content.slice() });
+    if (taken === undefined || taken === 'context') return undefined;
+    for (const [index, record] of taken.entries()) {
+      // The rest of a group is found again from its head.
+      const next = (): ReadPlace => ({
+        offset: (index === taken.length - 1 ? frame.end : frame.offset) - slot.start,
+        runBits: filter.runBits,
+      });
+      if (visit(record, next) === 'stop') return 'stop';
+    }
+    return undefined;
+  });
+}
+
+/**
+ * Reads a slot from where its spans end up to `end`, or so far that no commit can have left more, and fills in its
+ * length, spans and identities.
  */
 export async function scanSlot(
-  handle: FileHandle,
+  { handle, identities, windows }: SlotSource,
   slot: Slot,
-  identities: Identities,
   end: number,
+  gapBytesMax?: number,
 ): Promise<SlotReport> {
   const missing: SpanGap[] = [];
   let torn = new Set<number>();
@@ -96,40 +110,38 @@ export async function scanSlot(
     torn.add(Math.floor((position - slot.start) / sectorBytes) * sectorBytes);
   };
   const range = {
-    start: slot.start + headerBytes,
+    start: slot.start + slot.length,
     end: slot.start + end,
     nonce: slot.nonce,
+    windows,
+    ...(gapBytesMax === undefined ? {} : { gapBytesMax }),
     onUnreadable: () => (isUnreadable = true),
     onTrace: noteTorn,
   };
-  const filter = new FrameFilter(slot, identities, undefined);
-  for await (const counted of countedFrames(handle, range, filter, noteTorn)) {
-    torn = new Set([...torn].filter((sector) => sector > counted.offset - slot.start));
-    damagedBytes += counted.damagedBytes;
-    slot.length = counted.end - slot.start;
-    const gap = counted.record === undefined ? undefined : extendSpan(slot, counted.record);
-    if (gap !== undefined) missing.push(gap);
-  }
-  return { damagedBytes, missing, tornSectors: [...torn], isUnreadable };
-}
-
-async function* countedFrames(
-  handle: FileHandle,
-  range: Parameters<typeof readFrames>[1],
-  filter: FrameFilter,
-  onRejected: (position: number) => void,
-): AsyncGenerator<CountedFrame, void, undefined> {
-  for await (const frame of readFrames(handle, range)) {
+  const filter = new FrameFilter(slot, identities, newestRunBits(slot));
+  for (const [stream, { last }] of slot.spans) filter.pass(stream, last);
+  await visitFrames(handle, range, (frame) => {
     const taken = filter.take(frame);
     if (taken === undefined) {
       // Its nonce may lie in the sector after the one in which it begins.
-      onRejected(frame.offset);
-      onRejected(frame.offset + 8);
-      continue;
+      noteTorn(frame.offset);
+      noteTorn(frame.offset + 8);
+      return undefined;
     }
-    const { offset, end, damagedBytes } = frame;
-    yield { record: taken === 'context' ? undefined : taken, offset, end, damagedBytes };
-  }
+    if (torn.size > 0) torn = new Set([...torn].filter((sector) => sector > frame.offset - slot.start));
+    damagedBytes += frame.damagedBytes;
+    slot.length = frame.end - slot.start;
+    for (const record of taken === 'context' ? [] : taken) {
+      const gap = extendSpan(slot, record);
+      if (gap !== undefined) missing.push(gap);
+    }
+    return undefined;
+  });
+  return { damagedBytes, missing, tornSectors: [...torn], isUnreadable };
+}
+
+function newestRunBits(slot: Slot): number | undefined {
+  return slot.runs.size === 0 ? undefined : Math.max(...slot.runs.keys()) & 0xffff;
 }
 
 /**
@@ -150,15 +162,22 @@ class FrameFilter {
     this.runBits = runBits ?? (slot.run === undefined ? undefined : slot.run & 0xffff);
   }
 
-  take(frame: FoundFrame): StoredRecord | 'context' | undefined {
-    if (frame.kind !== 'record') return this.#takeContext(frame);
+  /** Notes that no record of the stream up to `through` counts from here on. */
+  pass(stream: StreamName, through: number): void {
+    this.#passed.set(stream, through);
+  }
+
+  /** The records of a frame that counts, `context` for one without records; undefined for one that does not. */
+  take(frame: FoundFrame): readonly StoredRecord[] | 'context' | undefined {
+    if (frame.kind !== 'record' && frame.kind !== 'group') return this.#takeContext(frame);
     const runBits = runBitsOf(frame.content);
     if (this.#goesBack(runBits)) return undefined;
-    const record = recordOf(frame, this.#context);
-    if (record === undefined || record.seq <= (this.#passed.get(record.stream) ?? 0)) return undefined;
-    this.#passed.set(record.stream, record.seq);
+    const records = recordsOf(frame, this.#context);
+    if (records?.some(({ stream, seq }) => seq <= (this.#passed.get(stream) ?? 0)) !== false)
+      return undefined;
+    for (const { stream, seq } of records) this.pass(stream, seq);
     this.runBits = runBits;
-    return record;
+    return records;
   }
 
   #takeContext({ kind, content }: FoundFrame): 'context' | undefined {
@@ -180,9 +199,10 @@ class FrameFilter {
   }
 }
 
-function recordOf(frame: FoundFrame, context: RecordContext): StoredRecord | undefined {
+function recordsOf(frame: FoundFrame, context: RecordContext): readonly StoredRecord[] | undefined {
   try {
-    return decodeRecord(frame.content, context);
+    if (frame.kind === 'group') return decodeGroup(frame.content, context);
+    return [decodeRecord(frame.content, context)];
   } catch (error) {
     if (error instanceof DecodeError) return undefined;
     throw error;
@@ -194,13 +214,16 @@ function recordOf(frame: FoundFrame, context: RecordContext): StoredRecord | und
  * the frames of the present one.
  */
 export async function noncesIn(
-  handle: FileHandle,
+  { handle, windows }: SlotSource,
   start: number,
   end: number,
 ): Promise<{ nonces: ReadonlySet<number>; isUnreadable: boolean }> {
   const nonces = new Set<number>();
   let isUnreadable = false;
-  const range = { start, end, nonce: 'each' as const, onUnreadable: () => (isUnreadable = true) };
-  for await (const { nonce } of readFrames(handle, range)) nonces.add(nonce);
+  const range = { start, end, nonce: 'each' as const, windows, onUnreadable: () => (isUnreadable = true) };
+  await visitFrames(handle, range, ({ nonce }) => {
+    nonces.add(nonce);
+    return undefined;
+  });
   return { nonces, isUnreadable };
 }

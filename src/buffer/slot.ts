@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib';
 import { streamName } from '../base/units.ts';
 import type { StreamName } from '../base/units.ts';
 import type { FileHandle } from '../host/filesystem.ts';
-import { contentBytesMax, encodeFrame, readFrames } from './frame.ts';
+import { contentBytesMax, encodeFrame, frameIn } from './frame.ts';
 import type { RunIdentity } from './identities.ts';
 import { hex32 } from './record.ts';
 import type { StoredRecord } from './record.ts';
@@ -193,6 +193,21 @@ export function encodeStream(id: number, name: StreamName): Uint8Array {
  * Undefined when it does not fit.
  */
 export function encodeFooter(slot: Slot): { frame: Uint8Array; trailer: Uint8Array } | undefined {
+  const content = Buffer.from(encodeSummary(slot));
+  if (content.length > contentBytesMax) return undefined;
+  const frame = encodeFrame(slot.nonce, 'footer', content);
+  if (slot.length + frame.length + trailerBytes > slot.sizeBytes) return undefined;
+  const trailer = new Uint8Array(trailerBytes);
+  const view = new DataView(trailer.buffer);
+  view.setUint32(0, trailerMagic, true);
+  view.setUint32(4, slot.nonce, true);
+  view.setUint32(8, slot.length, true);
+  view.setUint32(12, crc32(trailer.subarray(0, 12)), true);
+  return { frame, trailer };
+}
+
+/** What a slot holds up to its present length, as JSON. */
+export function encodeSummary(slot: Slot): string {
   const rows = [...slot.spans].map(([name, span]): SpanRow => {
     const { first, last, firstStamp, lastStamp, firstProducerSeq, lastProducerSeq } = span;
     const stamps = [
@@ -206,17 +221,7 @@ export function encodeFooter(slot: Slot): { frame: Uint8Array; trailer: Uint8Arr
     return [name, first, last, ...stamps, firstProducerSeq ?? null, lastProducerSeq ?? null];
   });
   const runs = [...slot.runs].map(([run, { logId, bootId }]) => [run, logId, bootId ?? null]);
-  const content = Buffer.from(JSON.stringify({ runs, names: [...slot.names], rows }));
-  if (content.length > contentBytesMax) return undefined;
-  const frame = encodeFrame(slot.nonce, 'footer', content);
-  if (slot.length + frame.length + trailerBytes > slot.sizeBytes) return undefined;
-  const trailer = new Uint8Array(trailerBytes);
-  const view = new DataView(trailer.buffer);
-  view.setUint32(0, trailerMagic, true);
-  view.setUint32(4, slot.nonce, true);
-  view.setUint32(8, slot.length, true);
-  view.setUint32(12, crc32(trailer.subarray(0, 12)), true);
-  return { frame, trailer };
+  return JSON.stringify({ runs, names: [...slot.names], rows });
 }
 
 /** Octets that a footer of `spanCount` spans may take, generously. */
@@ -238,33 +243,44 @@ type SpanRow = [
   lastProducerSeq: number | null,
 ];
 
-/** Takes over the summary of a closed slot; false when there is no intact one. */
-export async function readFooter(handle: FileHandle, slot: Slot): Promise<boolean> {
-  const trailer = new Uint8Array(trailerBytes);
-  try {
-    await handle.read(trailer, slot.start + slot.sizeBytes - trailerBytes);
-  } catch {
-    return false;
-  }
-  const view = new DataView(trailer.buffer);
+/** Octets at the end of a slot that hold its trailer and, as a rule, its footer. */
+export const slotEndBytes = 4096;
+
+/**
+ * Takes over the summary of a closed slot, of which `end` are the last octets; false when there is no intact one.
+ */
+export async function readFooter(handle: FileHandle, slot: Slot, end: Uint8Array): Promise<boolean> {
+  if (end.length < trailerBytes) return false;
+  const trailer = end.subarray(end.length - trailerBytes);
+  const view = new DataView(trailer.buffer, trailer.byteOffset, trailer.length);
   const offset = view.getUint32(8, true);
   const isTrailer =
     view.getUint32(0, true) === trailerMagic &&
     view.getUint32(4, true) === slot.nonce &&
     view.getUint32(12, true) === crc32(trailer.subarray(0, 12));
   if (!isTrailer || offset < headerBytes || offset >= slot.sizeBytes) return false;
-  const range = { start: slot.start + offset, end: slot.start + slot.sizeBytes, nonce: slot.nonce };
-  for await (const frame of readFrames(handle, range)) {
-    if (frame.kind !== 'footer' || frame.offset !== range.start) return false;
-    takeSummary(slot, Buffer.from(frame.content).toString());
-    slot.length = offset;
-    return true;
+  let data = end;
+  if (offset < slot.sizeBytes - end.length) {
+    data = new Uint8Array(slot.sizeBytes - offset);
+    if (!(await isRead(handle, data, slot.start + offset))) return false;
   }
-  return false;
+  const frame = frameIn(data, data.length - (slot.sizeBytes - offset), slot.nonce);
+  if (frame?.kind !== 'footer') return false;
+  takeSummary(slot, Buffer.from(frame.content).toString());
+  slot.length = offset;
+  return true;
 }
 
-/** The CRC held, so the text is what `encodeFooter` wrote. */
-function takeSummary(slot: Slot, text: string): void {
+/** Whether `target` could be filled from `position`. */
+export async function isRead(handle: FileHandle, target: Uint8Array, position: number): Promise<boolean> {
+  return handle.read(target, position).then(
+    (length) => length === target.length,
+    () => false,
+  );
+}
+
+/** Takes over what `encodeSummary` wrote; the CRC held. */
+export function takeSummary(slot: Slot, text: string): void {
   const { runs, names, rows } = JSON.parse(text) as {
     runs: [number, string, (string | null)?][];
     names: [number, string][];

@@ -33,6 +33,9 @@ sensors:
 # Everything below has a default; these lines show some of them.
 #buffer:
 #  quotaBytes: 536870912
+#  fullAlarmHours: 24          # alarm when nothing is delivered and it will be full sooner
+#  card:                       # what the projected life of the card is computed with
+#    enduranceCycles: 3000
 #decision:
 #  a3:
 #    offsetDb: 3

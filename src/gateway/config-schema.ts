@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { bytes, cseId, db, millis, streamName } from '../base/units.ts';
+import { cardDefaults } from '../buffer/card-life.ts';
 import { filterCoefficients } from '../decision/l3-filter.ts';
 import { timesToTriggerMs } from '../decision/events.ts';
 import { parsePointOfAccess } from '../onem2m/address.ts';
@@ -304,6 +305,43 @@ const decision = v.strictObject({
 
 const mebibyte = 1024 * 1024;
 
+/** What the projected life of the card is computed from (card-life.ts). */
+const card = v.strictObject({
+  capacityBytes: v.exactOptional(
+    v.pipe(
+      whole({
+        meaning: 'Capacity of the card; that of the disk where it can be told.',
+        min: 1_000_000,
+        max: 100_000_000_000_000,
+        example: 16_000_000_000,
+        unit: 'bytes',
+      }),
+      v.transform(bytes),
+    ),
+  ),
+  enduranceCycles: v.optional(
+    whole({
+      meaning:
+        'Times that each cell of the card can be programmed: SLC 50000, pSLC 20000, MLC 3000, TLC 3000 and down to 300, QLC 100.',
+      min: 1,
+      max: 1_000_000,
+      example: cardDefaults.enduranceCycles,
+      unit: '',
+    }),
+    cardDefaults.enduranceCycles,
+  ),
+  nandFactor: v.optional(
+    whole({
+      meaning: 'Octets that the card programs for each octet written to it.',
+      min: 1,
+      max: 100,
+      example: cardDefaults.nandFactor,
+      unit: '',
+    }),
+    cardDefaults.nandFactor,
+  ),
+});
+
 const schema = v.strictObject({
   device: name('gw1', 'Name of the gateway; its AE-ID stem is S followed by it.'),
   dataDirectory: path('data', 'Where everything durable lives; relative to the configuration file.'),
@@ -325,6 +363,18 @@ const schema = v.strictObject({
         4 * mebibyte,
         'Size of a slot, the unit in which the buffer gives space up; counts when the buffer is made.',
       ),
+      fullAlarmHours: v.optional(
+        whole({
+          meaning:
+            'An alarm tells when nothing is delivered and the buffer will be full sooner than this; 0 for none.',
+          min: 0,
+          max: 8760,
+          example: 24,
+          unit: 'hours',
+        }),
+        24,
+      ),
+      card: v.optional(card, {}),
     }),
     {},
   ),

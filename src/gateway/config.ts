@@ -50,6 +50,20 @@ export interface DecisionConfig {
   readonly discoveryPeriodMs: Millis;
 }
 
+/** Size of the buffer, and what its figures are computed with. */
+export interface BufferConfig {
+  readonly quotaBytes: Bytes;
+  readonly segmentBytes: Bytes;
+  /** Least hours until full while nothing is delivered; 0 for no alarm. */
+  readonly fullAlarmHours: number;
+  /** See `Card`; the capacity is that of the disk when absent. */
+  readonly card: {
+    readonly capacityBytes?: Bytes;
+    readonly enduranceCycles: number;
+    readonly nandFactor: number;
+  };
+}
+
 /** The configuration of a gateway with every default filled in. */
 export interface GatewayConfig {
   /** Name of the gateway; its AE-ID stem is `S` followed by it. */
@@ -59,7 +73,7 @@ export interface GatewayConfig {
   readonly inCse: { readonly pointOfAccess: string; readonly cseId: CseId; readonly cseBaseName: string };
   readonly links: readonly LinkConfig[];
   readonly sensors: readonly SensorConfig[];
-  readonly buffer: { readonly quotaBytes: Bytes; readonly segmentBytes: Bytes };
+  readonly buffer: BufferConfig;
   readonly uplink: { readonly deadlineMs: Millis; readonly retryMsMin: Millis; readonly retryMsMax: Millis };
   readonly decision: DecisionConfig;
   readonly handover: {

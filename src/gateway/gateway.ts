@@ -8,7 +8,7 @@ import { assert } from '../base/assert.ts';
 import { errorText } from '../base/errors.ts';
 import { millis, streamName } from '../base/units.ts';
 import type { StreamName } from '../base/units.ts';
-import type { Eviction } from '../buffer/log-options.ts';
+import type { Eviction, LogDamage, StreamOptions } from '../buffer/log-options.ts';
 import { openReadingLog } from '../buffer/reading-log.ts';
 import type { ReadingLog } from '../buffer/reading-log.ts';
 import { Downlink } from '../downlink/downlink.ts';
@@ -18,6 +18,7 @@ import type { CancelTimer } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import type { DeviceReport } from '../host/reopening-line.ts';
 import { Alarms } from './alarms.ts';
+import { BufferWatch } from './buffer-watch.ts';
 import type { GatewayConfig, LinkConfig } from './config.ts';
 import { Intake, storeReading } from './intake.ts';
 import { LinkAccess } from './link-access.ts';
@@ -25,7 +26,7 @@ import { LinkMonitor, cellStatus } from './link-monitor.ts';
 import { Service } from './service.ts';
 import { StatusBoard } from './status-board.ts';
 import type { GatewayEvent, GatewayStatus, LogLevel } from './status.ts';
-import { openCommandMemory, openHandoverJournal, openOwedStore } from './stores.ts';
+import { openCommandMemory, openHandoverJournal, openOwedStore, openWearStore } from './stores.ts';
 import type { Telling } from './telling.ts';
 
 /** Stream of the results of commands; it exists beside the configured ones. */
@@ -55,6 +56,8 @@ export class Gateway {
   readonly #board: StatusBoard;
   #service: Service | undefined;
   #cancelBufferAlarm: CancelTimer = () => undefined;
+  /** Streams whose counters were found unequal in this run. */
+  readonly #unequal = new Set<StreamName>();
 
   constructor(options: GatewayOptions) {
     const { host, config, pid, onEvent, onRecord } = options;
@@ -89,7 +92,8 @@ export class Gateway {
 
   /** Runs until `signal` aborts. Rejects when the data directory cannot be used. */
   async run(signal: AbortSignal): Promise<void> {
-    const log = await this.#openLog();
+    const streams = this.#streams();
+    const log = await this.#openLog(streams);
     const intake = new Intake({
       host: this.#host,
       sensors: this.#config.sensors,
@@ -97,44 +101,85 @@ export class Gateway {
       onState: (sensor, report) => this.#tellDevice(`sensor ${sensor}`, report),
     });
     const monitor = this.#createMonitor();
-    this.#board.attach({ log, intake, monitor });
+    const watch = this.#createWatch(log, streams);
+    this.#board.attach({ log, watch, intake, monitor });
     intake.start();
     monitor.start();
+    const ended = new AbortController();
+    const watching = watch.run(AbortSignal.any([signal, ended.signal]));
     try {
-      await this.#serve(log, signal);
+      await Promise.all([this.#serve(log, signal), watching]);
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
-      await Promise.all([intake.stop(), monitor.stop()]);
+      ended.abort();
+      await Promise.all([intake.stop(), monitor.stop(), watching]);
       await log.close();
       this.#cancelBufferAlarm();
     }
   }
 
-  #openLog(): Promise<ReadingLog> {
-    const { dataDirectory, sensors, buffer } = this.#config;
+  #streams(): StreamOptions[] {
+    return [
+      ...this.#config.sensors.flatMap(({ streams, serialLine }) =>
+        streams.map(({ class: durability, ...stream }) => ({
+          ...stream,
+          durability,
+          // A sensor that keeps its lines until they are stored can wait; what it was told is stored is not given up.
+          whenFull: serialLine.acknowledge ? ('refuse' as const) : ('evict' as const),
+        })),
+      ),
+      { name: resultStream, durability: 'A', priority: 10 },
+    ];
+  }
+
+  #openLog(streams: readonly StreamOptions[]): Promise<ReadingLog> {
+    const { buffer } = this.#config;
     const { filesystem, clock, entropy, bootId } = this.#host;
     return openReadingLog({
       filesystem,
       clock,
       entropy,
       ...(bootId === undefined ? {} : { bootId }),
-      directory: `${dataDirectory}/buffer`,
+      directory: this.#bufferDirectory,
       limits: { quotaBytes: buffer.quotaBytes, segmentBytesMax: buffer.segmentBytes },
-      streams: [
-        ...sensors.flatMap(({ streams, serialLine }) =>
-          streams.map(({ class: durability, ...stream }) => ({
-            ...stream,
-            durability,
-            // A sensor that keeps its lines until they are stored can wait; what it was told is stored is not given up.
-            whenFull: serialLine.acknowledge ? ('refuse' as const) : ('evict' as const),
-          })),
-        ),
-        { name: resultStream, durability: 'A', priority: 10 },
-      ],
-      onDamage: ({ kind, message }) => this.#telling.tell({ kind: 'damage', file: kind, text: message }),
+      streams,
+      onDamage: (damage) => this.#onDamage(damage),
       onEviction: (eviction) => this.#onEviction(eviction),
     });
+  }
+
+  get #bufferDirectory(): string {
+    return `${this.#config.dataDirectory}/buffer`;
+  }
+
+  get #stores(): Parameters<typeof openWearStore>[0] {
+    return {
+      host: this.#host,
+      directory: `${this.#config.dataDirectory}/state`,
+      onDamage: (text: string) => this.#telling.tell({ kind: 'damage', file: 'state', text }),
+    };
+  }
+
+  #createWatch(log: ReadingLog, streams: readonly StreamOptions[]): BufferWatch {
+    return new BufferWatch({
+      host: this.#host,
+      log,
+      directory: this.#bufferDirectory,
+      config: this.#config.buffer,
+      streams,
+      store: openWearStore(this.#stores),
+      telling: this.#telling,
+    });
+  }
+
+  #onDamage({ kind, message, stream }: LogDamage): void {
+    if (kind === 'account' && stream !== undefined) {
+      // Counters are added up again and again; the watch raises the alarm.
+      if (this.#unequal.has(stream)) return;
+      this.#unequal.add(stream);
+    }
+    this.#telling.tell({ kind: 'damage', file: kind, text: message });
   }
 
   #onEviction({ stream, count, fromSeq, toSeq, reason }: Eviction): void {
@@ -163,11 +208,7 @@ export class Gateway {
   }
 
   async #serve(log: ReadingLog, signal: AbortSignal): Promise<void> {
-    const stores = {
-      host: this.#host,
-      directory: `${this.#config.dataDirectory}/state`,
-      onDamage: (text: string) => this.#telling.tell({ kind: 'damage', file: 'state', text }),
-    };
+    const stores = this.#stores;
     const memory = await openCommandMemory(stores);
     const journal = await openHandoverJournal(stores);
     const downlink = new Downlink({

@@ -1,18 +1,28 @@
 import type { Millis, StreamName } from '../base/units.ts';
+import type { LogStats } from '../buffer/log-results.ts';
 import type { ReadingLog } from '../buffer/reading-log.ts';
 import type { Downlink } from '../downlink/downlink.ts';
 import { servingOf, transactionOf } from '../handover/transition.ts';
 import type { Clock } from '../host/clock.ts';
+import type { BufferWatch } from './buffer-watch.ts';
 import type { Intake } from './intake.ts';
 import type { LinkMonitor } from './link-monitor.ts';
 import type { ServiceFacts } from './service-facts.ts';
-import type { AlarmStatus, GatewayStatus, HandoverStatus, LevelStatus, StreamStatus } from './status.ts';
+import type {
+  AlarmStatus,
+  BufferStatus,
+  GatewayStatus,
+  HandoverStatus,
+  LevelStatus,
+  StreamStatus,
+} from './status.ts';
 
 /** Time over which a stream's rate is taken. */
 const rateWindowMs = 5000;
 
 interface Attached {
   readonly log: ReadingLog;
+  readonly watch: BufferWatch;
   readonly intake: Intake;
   readonly monitor: LinkMonitor;
 }
@@ -42,10 +52,10 @@ export class StatusBoard {
 
   status(facts: ServiceFacts | undefined, alarms: readonly AlarmStatus[]): GatewayStatus {
     const stats = this.#attached?.log.stats();
+    const figures = stats === undefined ? undefined : this.#attached?.watch.figures(stats);
     const serving = facts === undefined ? undefined : servingOf(facts.state);
     const handover = facts === undefined ? undefined : this.#handover(facts);
     const { received = 0, executed = 0, duplicates = 0 } = this.#downlink?.figures ?? {};
-    const oldestMs = stats?.oldestUnacknowledgedMs;
     return {
       ...this.#identity,
       uptimeMs: Math.round(this.#clock.monotonicMs() - this.#originMs),
@@ -63,15 +73,8 @@ export class StatusBoard {
           }),
       ...(handover === undefined ? {} : { handover }),
       handovers: facts?.counts ?? { completed: 0, rolledBack: 0, failed: 0 },
-      buffer: {
-        stored: stats?.stored ?? 0,
-        delivered: stats?.delivered ?? 0,
-        evicted: stats?.evicted ?? 0,
-        corrupt: stats?.corrupt ?? 0,
-        pending: stats?.pending ?? 0,
-        bytes: stats?.usedBytes ?? 0,
-        ...(oldestMs === undefined ? {} : { oldestAgeMs: Math.round(oldestMs) }),
-      },
+      buffer: figures?.buffer ?? emptyBuffer,
+      ...(figures === undefined ? {} : { flash: figures.flash }),
       streams: stats === undefined ? [] : this.#streams(stats),
       sensors: this.#attached?.intake.status() ?? [],
       service: {
@@ -103,7 +106,7 @@ export class StatusBoard {
     };
   }
 
-  #streams(stats: ReturnType<ReadingLog['stats']>): StreamStatus[] {
+  #streams(stats: LogStats): StreamStatus[] {
     const nowMs = this.#clock.monotonicMs();
     const delivered = new Map([...stats.streams].map(([name, stream]) => [name, stream.delivered]));
     this.#history.push({ atMs: nowMs, delivered });
@@ -123,6 +126,16 @@ export class StatusBoard {
     });
   }
 }
+
+const emptyBuffer: BufferStatus = {
+  stored: 0,
+  delivered: 0,
+  evicted: 0,
+  corrupt: 0,
+  pending: 0,
+  bytes: 0,
+  capacityBytes: 0,
+};
 
 function levelsIn(facts: ServiceFacts): LevelStatus[] {
   return (facts.explanation?.candidates ?? []).map(({ cseId, levelDbm, reasons }) => ({

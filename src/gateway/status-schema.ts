@@ -68,7 +68,46 @@ const buffer = v.object({
   corrupt: count,
   pending: count,
   bytes: count,
+  capacityBytes: count,
   oldestAgeMs: some(count),
+  hoursUntilFull: some(count),
+  outageHours: some(count),
+});
+const diskTypes = ['emmc', 'sd', 'nvme', 'other', 'unknown'] as const;
+const flash = v.object({
+  payloadBytes: count,
+  deviceBytes: count,
+  writeAmplification: some(count),
+  commits: count,
+  flushes: count,
+  slotsAside: count,
+  bytesPerDay: some(count),
+  bytesPerDayOverall: some(count),
+  disk: v.object({
+    type: v.picklist(diskTypes),
+    reason: some(word),
+    name: some(word),
+    model: some(word),
+    sizeBytes: some(count),
+    writtenSinceBootBytes: some(count),
+    writtenBytes: some(count),
+    sinceUnixMs: some(count),
+    bytesPerDay: some(count),
+    bytesPerDayOverall: some(count),
+    lifeTime: some(v.object({ typeA: some(count), typeB: some(count) })),
+    preEol: some(v.picklist(['normal', 'warning', 'urgent'])),
+  }),
+  card: some(
+    v.object({
+      capacityBytes: count,
+      enduranceCycles: count,
+      nandFactor: count,
+      basis: v.picklist(['disk', 'buffer']),
+      years: some(count),
+      yearsOverall: some(count),
+      wornShare: some(count),
+    }),
+  ),
 });
 
 const statusSchema: v.GenericSchema<unknown, GatewayStatus> = v.object({
@@ -81,6 +120,7 @@ const statusSchema: v.GenericSchema<unknown, GatewayStatus> = v.object({
   handover: some(handover),
   handovers: v.object({ completed: count, rolledBack: count, failed: count }),
   buffer,
+  flash: some(flash),
   streams: v.array(
     v.object({ name: word, stored: count, delivered: count, pending: count, ratePerS: count }),
   ),

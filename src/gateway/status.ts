@@ -4,6 +4,8 @@
  * process), so that a step of the wall clock changes no age.
  */
 
+import type { DiskType, LifeTime, PreEol } from '../host/block-device.ts';
+
 /** State of a link or radio in the words of IEEE 802.21. */
 export type LinkWord = 'up' | 'down' | 'goingDown' | 'detected' | 'parametersChange';
 
@@ -71,8 +73,65 @@ export interface BufferStatus {
   readonly evicted: number;
   readonly corrupt: number;
   readonly pending: number;
+  /** Octets of flash that slots with records take, of `capacityBytes`. */
   readonly bytes: number;
+  readonly capacityBytes: number;
   readonly oldestAgeMs?: number;
+  /** Hours until full at the rate of the last hour if nothing is delivered; absent before a rate is known. */
+  readonly hoursUntilFull?: number;
+  /** Hours that an outage may last from an empty buffer on, at the same rate. */
+  readonly outageHours?: number;
+}
+
+/** What is written to flash; rates are in octets per day, of the last hour and (`Overall`) of all the time Baton ran. */
+export interface FlashStatus {
+  /** By the buffer since it was made: payload, and octets of device in whole pages. */
+  readonly payloadBytes: number;
+  readonly deviceBytes: number;
+  /** `deviceBytes` per octet of payload. */
+  readonly writeAmplification?: number;
+  readonly commits: number;
+  readonly flushes: number;
+  /** Slots set aside after a failed write. */
+  readonly slotsAside: number;
+  readonly bytesPerDay?: number;
+  readonly bytesPerDayOverall?: number;
+  readonly disk: DiskStatus;
+  /** Absent when the capacity is neither configured nor known. */
+  readonly card?: CardStatus;
+}
+
+/** The disk that holds the data directory, written to by every program of the machine. */
+export interface DiskStatus {
+  readonly type: DiskType | 'unknown';
+  /** Why it is unknown. */
+  readonly reason?: string;
+  readonly name?: string;
+  readonly model?: string;
+  readonly sizeBytes?: number;
+  readonly writtenSinceBootBytes?: number;
+  /** Since Baton first saw it, at `sinceUnixMs`. */
+  readonly writtenBytes?: number;
+  readonly sinceUnixMs?: number;
+  readonly bytesPerDay?: number;
+  readonly bytesPerDayOverall?: number;
+  /** Of an eMMC: n says up to 10 n percent used, 11 exceeded. */
+  readonly lifeTime?: LifeTime;
+  readonly preEol?: PreEol;
+}
+
+/** Projected life of the card with what is assumed of it. */
+export interface CardStatus {
+  readonly capacityBytes: number;
+  readonly enduranceCycles: number;
+  readonly nandFactor: number;
+  /** Whose rates count: all that is written to the disk, or, where that is unknown, what the buffer writes. */
+  readonly basis: 'disk' | 'buffer';
+  /** Years that a new card would last at the rate of the last hour, and at that of all the time Baton ran. */
+  readonly years?: number;
+  readonly yearsOverall?: number;
+  /** Share of its life that was used since Baton first saw it; 1 is all. */
+  readonly wornShare?: number;
 }
 
 /** One stream of readings. */
@@ -109,6 +168,8 @@ export interface GatewayStatus {
   readonly handover?: HandoverStatus;
   readonly handovers: { readonly completed: number; readonly rolledBack: number; readonly failed: number };
   readonly buffer: BufferStatus;
+  /** Absent until the buffer is open. */
+  readonly flash?: FlashStatus;
   readonly streams: readonly StreamStatus[];
   readonly sensors: readonly SensorStatus[];
   /** Health of the way to the serving CSE and its last response time. */

@@ -9,6 +9,8 @@ import { transactionOf } from '../handover/transition.ts';
 import type { Host } from '../host/host.ts';
 import { decodeOwedTasks } from './owed-work.ts';
 import type { OwedTask } from './owed-work.ts';
+import { decodeWearState } from './wear-account.ts';
+import type { WearState } from './wear-account.ts';
 
 /** Where the small durable things of a gateway live, and who hears of damage. */
 interface StoreOptions {
@@ -71,6 +73,19 @@ export function openOwedStore(options: StoreOptions): DurableState<readonly Owed
     name: 'owed',
     version: 1,
     decode: decodeOwedTasks,
+    onDamage,
+  });
+}
+
+/** The account of what is written to flash. */
+export function openWearStore(options: StoreOptions): DurableState<WearState> {
+  const { host, directory, onDamage } = options;
+  return new DurableState<WearState>({
+    filesystem: host.filesystem,
+    directory,
+    name: 'wear',
+    version: 1,
+    decode: decodeWearState,
     onDamage,
   });
 }

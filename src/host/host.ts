@@ -1,3 +1,5 @@
+import { SysfsBlockDevices } from './block-device.ts';
+import type { BlockDevices } from './block-device.ts';
 import { readBootId } from './boot-id.ts';
 import { NodeClock } from './clock.ts';
 import type { Clock } from './clock.ts';
@@ -15,6 +17,7 @@ export interface Host {
   readonly clock: Clock;
   readonly entropy: Entropy;
   readonly filesystem: Filesystem;
+  readonly blockDevices: BlockDevices;
   readonly network: Network;
   readonly serialLines: SerialLines;
   /** Boot of the machine, as `readBootId` gives it; undefined where restarts do not share a clock. */
@@ -24,10 +27,12 @@ export interface Host {
 /** The machine this process runs on. */
 export function createNodeHost(): Host {
   const entropy = new NodeEntropy();
+  const filesystem = new NodeFilesystem();
   return {
     clock: new NodeClock(),
     entropy,
-    filesystem: new NodeFilesystem(),
+    filesystem,
+    blockDevices: new SysfsBlockDevices({ filesystem }),
     network: new NodeNetwork(),
     serialLines: new NodeSerialLines(),
     bootId: readBootId(entropy),

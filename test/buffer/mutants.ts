@@ -116,7 +116,7 @@ function* places(slot: Uint8Array): Generator<Place, void, undefined> {
   for (let at = 512; at + 12 <= slot.length;) {
     const kind = slot[at + 3] ?? 0;
     const bodyLength = view.getUint32(at, true) & 0xff_ffff;
-    const isFrame = kind >= 0xb1 && kind <= 0xb5 && bodyLength >= 4 && at + 8 + bodyLength <= slot.length;
+    const isFrame = kind >= 0xb1 && kind <= 0xb6 && bodyLength >= 4 && at + 8 + bodyLength <= slot.length;
     const holds = isFrame && crcAt(slot, at, bodyLength) === view.getUint32(at + 4, true);
     yield { at, bodyLength: isFrame ? bodyLength : 0, holds };
     at += isFrame ? Math.ceil((8 + bodyLength) / 8) * 8 : 8;
@@ -160,7 +160,8 @@ const readings: Partial<Record<Mutant, (slot: Uint8Array) => void>> = {
     const view = viewOf(slot);
     for (const place of places(slot)) {
       if (!place.holds) continue;
-      if (slot[place.at + 3] === 0xb1) view.setUint16(place.at + 12, view.getUint16(32, true), true);
+      const kind = slot[place.at + 3];
+      if (kind === 0xb1 || kind === 0xb6) view.setUint16(place.at + 12, view.getUint16(32, true), true);
       if (slot[place.at + 3] === 0xb4) view.setUint32(place.at + 12, view.getUint32(32, true), true);
       fitCrc(slot, place);
     }

@@ -13,6 +13,8 @@ import { mutate } from './mutants.ts';
 import type { Mutant } from './mutants.ts';
 import { World, Witness, everyChoice, keep, lose, streamA, streamB, streamC } from './world.ts';
 
+t.setTimeout(120_000);
+
 const poolOf = (count: number, slotBytes = 4096): LogLimits => ({
   quotaBytes: bytes(count * slotBytes),
   segmentBytesMax: bytes(slotBytes),

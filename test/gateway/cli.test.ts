@@ -28,7 +28,7 @@ const localSockets = new NodeLocalSockets();
 const status: GatewayStatus = {
   device: 'gw\u001b[2J', pid: 4711, uptimeMs: 1, links: [], levels: [], streams: [], sensors: [], alarms: [],
   handovers: { completed: 0, rolledBack: 0, failed: 0 }, service: { state: 'good' },
-  buffer: { stored: 7, delivered: 7, evicted: 0, corrupt: 0, pending: 0, bytes: 0 },
+  buffer: { stored: 7, delivered: 7, evicted: 0, corrupt: 0, pending: 0, bytes: 0, capacityBytes: 0 },
   commands: { received: 0, executed: 0, duplicates: 0 },
 }; // prettier-ignore
 

@@ -50,7 +50,12 @@ void t.test('defaults', async (t) => {
     acknowledge: false,
   });
   t.same(config.sensors[0]?.streams, [{ name: 'temperature', class: 'B', priority: 5 }]);
-  t.same(config.buffer, { quotaBytes: 512 * 1024 * 1024, segmentBytes: 4 * 1024 * 1024 });
+  t.same(config.buffer, {
+    quotaBytes: 512 * 1024 * 1024,
+    segmentBytes: 4 * 1024 * 1024,
+    fullAlarmHours: 24,
+    card: { enduranceCycles: 3000, nandFactor: 4 },
+  });
   t.same(config.uplink, { deadlineMs: 2000, retryMsMin: 200, retryMsMax: 10_000 });
   t.same(config.handover, {
     phaseDeadlineMs: 3000,
@@ -109,7 +114,7 @@ buffer:
     /^gw\.yaml:20: decision\.a3\.offsetDb: 0\.7 is not a number of dB from -15 to 15 in steps of 0\.5/u,
     /^gw\.yaml:20: decision\.a3\.timeToTriggerMs: 600 is not one of 0, 40, 64/u,
     /^gw\.yaml:21: uplink\.retryMsMin: retryMsMin \(20000\) is above retryMsMax \(10000\)/u,
-    /^gw\.yaml:22: buffer: is empty; give a group of keys \(quotaBytes, segmentBytes\), or remove the key/u,
+    /^gw\.yaml:22: buffer: is empty; give a group of keys \(quotaBytes, segmentBytes, fullAlarmHours, card\), or remove the key/u,
   ];
   const found = problems(text);
   for (const [index, pattern] of expected.entries()) t.match(found[index] ?? '', pattern);
@@ -252,6 +257,10 @@ void t.test('the example is valid and explained', async (t) => {
   t.match(explainKey('links[0].modem.baudRate'), /^links\[\]\.modem\.baudRate\n.*Speed/u);
   t.match(explainKey('device'), /default +none; must be given\n +example +gw1/u);
   t.match(explainKey('buffer'), /default +those of its keys\n\nbuffer\.quotaBytes +Flash/u);
+  t.match(
+    explainKey('buffer.card.capacityBytes'),
+    /Capacity of the card.*\n +type .*\n +unit +bytes\n +default +none; may be left out/u,
+  );
   t.throws(() => explainKey('offsetDb'), {
     code: 'USAGE',
     message: /did you mean "decision\.a3\.offsetDb"\?/,

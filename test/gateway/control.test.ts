@@ -33,7 +33,7 @@ const status: GatewayStatus = {
   links: [],
   levels: [],
   handovers: { completed: 0, rolledBack: 0, failed: 0 },
-  buffer: { stored: 0, delivered: 0, evicted: 0, corrupt: 0, pending: 0, bytes: 0 },
+  buffer: { stored: 0, delivered: 0, evicted: 0, corrupt: 0, pending: 0, bytes: 0, capacityBytes: 0 },
   streams: [],
   sensors: [],
   service: { state: 'good' },

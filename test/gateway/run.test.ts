@@ -1,7 +1,8 @@
 /**
  * Proves, on the real process, what `baton run` and `baton provision` answer to a world that is not as the configuration
  * says: what cannot be used ends with exit code 1 and one line that names the thing and the way out; what may come back
- * (a link, a port, a device) leaves the gateway up, storing readings, with an alarm that says the same.
+ * (a link, a port, a device) leaves the gateway up, storing readings, with an alarm that says the same; and `baton status`
+ * tells the figures of buffer and flash meanwhile.
  */
 import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -13,6 +14,7 @@ import type { Test } from 'tap';
 import { stringify } from 'yaml';
 import { millis } from '../../src/base/units.ts';
 import { ControlClient } from '../../src/gateway/control-client.ts';
+import { parseStatus } from '../../src/gateway/status-schema.ts';
 import type { GatewayStatus } from '../../src/gateway/status.ts';
 import { sleep } from '../../src/host/clock.ts';
 import { createNodeHost } from '../../src/host/host.ts';
@@ -23,6 +25,7 @@ import { CseType } from '../../src/onem2m/enums.ts';
 import { TestbedCse } from '../../src/testbed/cse/testbed-cse.ts';
 import { ForeignCoapTransport } from '../../src/testbed/cse/transports/foreign-coap-transport.ts';
 import { FakeSensor } from '../../src/testbed/sensor/fake-sensor.ts';
+import { readFlightLog } from '../../src/trial/recorder.ts';
 
 t.setTimeout(60_000);
 
@@ -217,12 +220,40 @@ void t.test('what may come back leaves it up and storing', async (t) => {
       /! link lte0: .* readings are stored meanwhile/u,
       'the whole alarm',
     );
+    const json = await start(['status', '--config', file, '--json']).ended;
+    const told = parseStatus(JSON.parse(json.out));
+    const { buffer, flash } = told;
+    t.equal(buffer.stored, buffer.delivered + buffer.evicted + buffer.corrupt + buffer.pending);
+    t.equal(buffer.capacityBytes, 512 * 1024 * 1024);
+    t.ok(flash !== undefined && flash.deviceBytes >= flash.commits * 4096 && flash.payloadBytes > 0);
+    t.equal(
+      flash?.writeAmplification?.toFixed(1),
+      ((flash?.deviceBytes ?? 0) / (flash?.payloadBytes ?? 1)).toFixed(1),
+    );
+    t.ok(flash?.disk.name !== undefined || flash?.disk.reason !== undefined, 'a disk, or why it is unknown');
+    for (const pattern of [
+      /^ {2}space 512\.0 MiB/mu,
+      /^ {2}flash .* written for .* of readings, /mu,
+      /^ {2}disk /mu,
+    ])
+      t.match(shown.out, pattern);
 
     gateway.kill('SIGINT');
     const ended = await gateway.ended;
     t.match(ended, { code: 0, err: '' });
     t.match(ended.out, /^error alarm: link lte0: cannot open UDP 192\.0\.2\.10/mu);
     t.equal(ended.out.match(/cannot open serial line/gu)?.length, 1, 'an alarm is told once');
+    t.match(
+      ended.out,
+      /^info +buffer: streams by durability class A 2; capacity 512\.0 MiB, used .*, pending=\d+.*; disk .*; wall clock /mu,
+      'the line of the start',
+    );
+    const { events } = await readFlightLog(host.filesystem, join(dataDirectory, 'flight'));
+    t.match(
+      events.find(({ kind }) => kind === 'buffer'),
+      { buffer: { capacityBytes: 512 * 1024 * 1024 }, flash: { disk: { type: String } } },
+      'the flight log has the figures',
+    );
     stored = sensor.report()['temperature']?.acknowledged ?? 0;
   });
 

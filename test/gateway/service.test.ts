@@ -146,6 +146,7 @@ class World {
       clock: this.clock,
       entropy: this.entropy,
       filesystem: this.filesystem,
+      blockDevices: undefined as never,
       network: undefined as never,
       serialLines: undefined as never,
     };

@@ -77,6 +77,7 @@ function statusAt(second: number): GatewayStatus {
       corrupt: 0,
       pending: 3,
       bytes: 48_230,
+      capacityBytes: 512 * 1024 * 1024,
       oldestAgeMs: 312,
     },
     streams: [

@@ -1,7 +1,8 @@
 /**
  * Proves, on the real process, that `baton demo --json` prints one JSON object of the promised shape and ends with 0 only
  * for a pass; that Ctrl-C in a terminal, which signals the whole group of processes, ends it in order with a summary over
- * what was driven, no process and no file left; and that all of its children end by themselves when it is killed.
+ * what was driven, no process and no file left; and that all of its children end by themselves when it is killed; that its gateway tells counters
+ * that add up and what it writes to flash.
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
@@ -83,7 +84,12 @@ async function untilDriving(demo: Demo): Promise<number[]> {
     ).catch(() => undefined);
     const status = (await client?.request('status', {}).catch(() => undefined)) as GatewayStatus | undefined;
     client?.close();
-    return status?.serving !== undefined && status.buffer.delivered > 10;
+    const { buffer, flash } = status ?? {};
+    if (buffer === undefined) return false;
+    const { stored, delivered, evicted, corrupt, pending, capacityBytes } = buffer;
+    if (stored !== delivered + evicted + corrupt + pending) throw new Error(JSON.stringify(buffer));
+    const isWorn = (flash?.deviceBytes ?? 0) > (flash?.payloadBytes ?? 0) && flash?.disk !== undefined;
+    return status?.serving !== undefined && delivered > 10 && isWorn && capacityBytes > 0;
   });
   return childrenOf(demo.pid);
 }

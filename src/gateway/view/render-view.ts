@@ -1,5 +1,6 @@
 import type { TerminalSize } from '../../host/terminal.ts';
 import type { AlarmStatus, BufferStatus, CellStatus, GatewayStatus, LinkStatus } from '../status.ts';
+import { flashLines } from './flash-lines.ts';
 import { bytesText, durationText, shortNumber } from './format.ts';
 import { levelRangeDbm, progressBar, signalBars, sparkline } from './graphs.ts';
 import { encodeLine, pad, padLeft, safe, span, widthOf, wrap } from './line.ts';
@@ -99,6 +100,7 @@ function sections(model: ViewModel, columns: number, graphHeight: number): Secti
       reserve: 5,
     },
     { lines: [heading('readings', columns), ...bufferLines(model, status, columns)], min: 3, rank: 6 },
+    { lines: flashLines(status), min: 0, rank: 0, reserve: 0 },
     { lines: sourceLines(status), min: 0, rank: 2 },
     { lines: messageLines(model, columns), min: 0, rank: 1, reserve: 5 },
   ];

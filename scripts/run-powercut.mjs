@@ -1,0 +1,13 @@
+// Compiles into .build-powercut/ and cuts the power of test/powercut/ (see the head of test/powercut/powercut.ts). It has its
+// own folder so that it may run beside the tests, and stays until that has cleaned up, also when it is interrupted.
+import { spawn, spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+
+const out = '.build-powercut';
+const tsc = ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json', '--outDir', out];
+if (spawnSync(process.execPath, tsc, { stdio: ['ignore', 2, 2] }).status !== 0) process.exit(1);
+
+const main = join(out, 'test', 'powercut', 'powercut.js');
+const run = spawn(process.execPath, [main, ...process.argv.slice(2)], { stdio: 'inherit' });
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => run.kill(signal));
+run.once('exit', (code) => process.exit(code ?? 1));
