@@ -167,8 +167,8 @@ export class CommitQueue {
     for (const [part, { items }] of parts) {
       if (failures.has(part)) continue;
       const { records } = part;
-      if (records.filter((record) => this.#parts.accounts.noteStored(record)).length > 0)
-        this.#parts.saveSoon();
+      const news = records.map((record) => this.#parts.accounts.noteStored(record, part.slot));
+      if (news.includes(true)) this.#parts.saveSoon();
       this.#answer(new Map(items.flatMap((item, index) => resultRow(item, records[index]))));
       for (const record of records) this.#parts.onStored(record);
     }

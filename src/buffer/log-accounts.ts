@@ -12,6 +12,7 @@ import type { RecoveredLog } from './recovery.ts';
 import type { Identities } from './identities.ts';
 import { encodeSummary, estimateStamp } from './slot.ts';
 import type { Slot, Stamp, StreamSpan } from './slot.ts';
+import { SlotChains } from './slot-chains.ts';
 import type { SlotPool } from './slot-pool.ts';
 import type { WearLedger } from './wear-ledger.ts';
 import type { StreamLedger } from './stream-ledger.ts';
@@ -19,6 +20,7 @@ import type { StreamLedger } from './stream-ledger.ts';
 /** The accounts of all streams, and their durable copy in the cursor. */
 export class LogAccounts {
   readonly time: LogTime;
+  readonly chains: SlotChains;
   readonly #clock: Clock;
   readonly #identities: Identities;
   readonly #wear: WearLedger;
@@ -29,8 +31,6 @@ export class LogAccounts {
   readonly #fences: Map<number, number>;
   readonly #onDamage: ((damage: LogDamage) => void) | undefined;
   readonly #isNew: boolean;
-  /** Floors that a power cut leaves in force. */
-  #durableFloors = new Map<StreamName, number>();
   #unsavedBytes = 0;
   #isClosed = false;
   #saving: Promise<boolean> = Promise.resolve(true);
@@ -40,6 +40,7 @@ export class LogAccounts {
     pool: SlotPool,
     wear: WearLedger,
     clock: Clock,
+    streams: ReadonlyMap<StreamName, StreamOptions>,
     onDamage: ((damage: LogDamage) => void) | undefined,
   ) {
     this.time = found.time;
@@ -53,6 +54,7 @@ export class LogAccounts {
     this.#fences = found.fences;
     this.#onDamage = onDamage;
     this.#isNew = found.needsCursor;
+    this.chains = new SlotChains(streams, pool.slots, (name) => this.ledger(name).floor);
   }
 
   /**
@@ -81,29 +83,30 @@ export class LogAccounts {
   }
 
   /** True when it tells something that the cursor should know soon. */
-  noteStored(record: StoredRecord): boolean {
+  noteStored(record: StoredRecord, slot: Slot): boolean {
     const ledger = this.ledger(record.stream);
     assert(record.seq === ledger.last + 1, `${record.stream}: number ${record.seq} after ${ledger.last}`);
     ledger.last = record.seq;
     ledger.noteProducerSeq(record.producerSeq);
+    this.chains.noteStored(slot, record.stream);
     return this.time.noteWall(record.wall, record.monotonicMs);
   }
 
   /** Settles numbers of a stream; returns how many records that were. */
   settle(ledger: StreamLedger, through: number, as: 'delivered' | 'evicted'): number {
-    return ledger.settle(through, as);
+    const count = ledger.settle(through, as);
+    this.chains.noteSettled(ledger.name, ledger.floor);
+    return count;
   }
 
   /** What the slot with the oldest pending records of a stream holds of it. */
   headSpan(ledger: StreamLedger): StreamSpan | undefined {
-    const holds = ({ spans }: Slot): boolean => (spans.get(ledger.name)?.last ?? 0) > ledger.floor;
-    return this.#pool.slots.find(holds)?.spans.get(ledger.name);
+    return this.chains.headOf(ledger.name)?.spans.get(ledger.name);
   }
 
   /** When a pending record was taken, estimated within its slot. */
   stampOf(stream: StreamName, number: number): Stamp | undefined {
-    const holds = ({ spans }: Slot): boolean => (spans.get(stream)?.last ?? 0) >= number;
-    const span = this.#pool.slots.find(holds)?.spans.get(stream);
+    const span = this.chains.slotWith(stream, number)?.spans.get(stream);
     return span === undefined ? undefined : estimateStamp(span, number);
   }
 
@@ -122,41 +125,11 @@ export class LogAccounts {
 
   /** Sets a slot aside with what it held before the failed write. */
   fence(slot: Slot): void {
-    slot.state = 'aside';
+    this.#pool.setAside(slot);
+    this.chains.noteAside(slot);
     this.#fences.set(slot.life, slot.length);
     const message = `${slot.label} is set aside after a failed write`;
     this.#onDamage?.({ kind: 'slot', count: 0, message });
-  }
-
-  /** Whether every record of a slot is settled, if not yet durably. */
-  isSettled(slot: Slot): boolean {
-    return [...slot.spans].every(([name, span]) => span.last <= this.ledger(name).floor);
-  }
-
-  /**
-   * The slot to give up first for a record of `priority`: of those whose most important pending stream is not above
-   * it, the oldest of the lowest. Slots in `busy` are being written; those set aside would give nothing.
-   */
-  victim(
-    priority: number,
-    streams: ReadonlyMap<StreamName, StreamOptions>,
-    busy: ReadonlySet<Slot>,
-  ): Slot | undefined {
-    let best: { slot: Slot; worth: number } | undefined;
-    for (const slot of this.#pool.slots) {
-      if (busy.has(slot) || slot.state === 'aside') continue;
-      const worth = this.#worth(slot, streams);
-      if (worth <= priority && (best === undefined || worth < best.worth)) best = { slot, worth };
-    }
-    return best?.slot;
-  }
-
-  #worth(slot: Slot, streams: ReadonlyMap<StreamName, StreamOptions>): number {
-    let worth = -2;
-    for (const [name, span] of slot.spans) {
-      if (span.last > this.ledger(name).floor) worth = Math.max(worth, streams.get(name)?.priority ?? -1);
-    }
-    return worth;
   }
 
   /** Makes the accounts durable, then frees the slots that they settle (B3). False when the disk refused. */
@@ -208,7 +181,7 @@ export class LogAccounts {
   }
 
   #tails(): Map<number, SlotTail> {
-    const open = this.#pool.slots.filter((slot) => slot.state === 'open' && slot.isBegun);
+    const open = this.#pool.openSlots().filter((slot) => slot.isBegun);
     return new Map(open.map((slot) => [slot.life, { length: slot.length, summary: encodeSummary(slot) }]));
   }
 
@@ -226,12 +199,16 @@ export class LogAccounts {
       time: this.time.state(this.#clock.monotonicMs()),
       wear: this.#wear.state(),
     };
+    const settled = this.chains.settled();
     this.#unsavedBytes = 0;
     const { position, length } = await this.#cursor.write(state);
     this.#wear.noteWrite(position, length);
     this.#wear.noteFlush();
-    this.#durableFloors = new Map([...streams].map(([name, ledger]) => [name, ledger.floor]));
-    this.#pool.release((name, through) => through <= (this.#durableFloors.get(name) ?? 0));
+    for (const slot of settled) {
+      this.chains.remove(slot);
+      this.#pool.release(slot);
+    }
+    if (this.#fences.size === 0) return;
     const lives = new Set(this.#pool.slots.map((slot) => slot.life));
     for (const life of this.#fences.keys()) if (!lives.has(life)) this.#fences.delete(life);
   }

@@ -17,7 +17,10 @@ export interface StreamOptions {
    * them what is reported stored survives a power cut: they differ in delay and wear.
    */
   readonly durability: 'A' | 'B' | 'C';
-  /** Higher is kept longer: a full log evicts the oldest records of the lowest priority. */
+  /**
+   * Higher is kept longer: a full log evicts the oldest records of the lowest priority, none of a higher one than that of
+   * the record that needs room, and none of a stream with `whenFull: refuse` for a record of the same priority.
+   */
   readonly priority: number;
   /** Longest wait for company of a class B record; default 100 ms. */
   readonly lingerMs?: Millis;
@@ -42,6 +45,11 @@ export interface LogLimits {
    * more than there are priorities. A record must fit into one. Counts when the container is made. Default 4 MiB.
    */
   readonly segmentBytesMax?: Bytes;
+  /**
+   * Part of the quota, in whole slots, that only streams of the highest priority may take; less where each priority
+   * would not have a slot. Default 0, at most half of the quota.
+   */
+  readonly reserveBytes?: Bytes;
   /** Memory for records that wait for a flush; beyond it an append is refused with `busy`. Default 4 MiB. */
   readonly queuedBytesMax?: Bytes;
   /** Longest time from an acknowledgement to its place on the disk. Default 1 s. */
@@ -111,12 +119,14 @@ export function checkLimits(limits: LogLimits): Required<LogLimits> {
   const checked = {
     quotaBytes: limits.quotaBytes ?? bytes(512 * 1024 * 1024),
     segmentBytesMax: limits.segmentBytesMax ?? bytes(4 * 1024 * 1024),
+    reserveBytes: limits.reserveBytes ?? bytes(0),
     queuedBytesMax: limits.queuedBytesMax ?? bytes(4 * 1024 * 1024),
     cursorLingerMs: limits.cursorLingerMs ?? millis(1000),
   };
   const least = {
     quotaBytes: 2 * pageBytes,
     segmentBytesMax: pageBytes,
+    reserveBytes: 0,
     queuedBytesMax: 1024,
     cursorLingerMs: 0,
   };
@@ -125,6 +135,12 @@ export function checkLimits(limits: LogLimits): Required<LogLimits> {
     if (!Number.isSafeInteger(value) || value < min) {
       throw new ConfigError(`buffer limit ${name} is ${value}; use a whole number of at least ${min}`);
     }
+  }
+  if (2 * checked.reserveBytes > checked.quotaBytes) {
+    const { reserveBytes, quotaBytes } = checked;
+    throw new ConfigError(
+      `buffer limit reserveBytes is ${reserveBytes}; use at most half of quotaBytes, ${quotaBytes / 2}`,
+    );
   }
   return checked;
 }

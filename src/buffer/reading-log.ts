@@ -9,7 +9,7 @@ import type { Identities } from './identities.ts';
 import { LogAccounts } from './log-accounts.ts';
 import { checkBootId, checkLimits, checkStreams, slotBytesFor } from './log-options.ts';
 import type { LogLimits, ReadingLogOptions, StreamOptions } from './log-options.ts';
-import { OpenSlots } from './open-slots.ts';
+import { OpenSlots, continuable } from './open-slots.ts';
 import { LogReader } from './log-reader.ts';
 import { refused } from './log-results.ts';
 import type { AppendResult, FlashStats, LogStats, StreamStats } from './log-results.ts';
@@ -85,7 +85,6 @@ export class ReadingLog {
     this.#evictions = new Evictions({ ...parts, clock, onEviction });
     this.#open = new OpenSlots({
       ...parts,
-      quotaBytes: parts.limits.quotaBytes,
       evictions: this.#evictions,
       save: () => this.#saveCursor(),
     });
@@ -130,10 +129,11 @@ export class ReadingLog {
       monotonicMs: clock.monotonicMs(),
     });
     const { identities, places } = found;
+    const open = continuable(found.open, places.slots, streams);
     const wear = new WearLedger(found.wear);
     const onShortage = (message: string): void => options.onDamage?.({ kind: 'space', count: 0, message });
     const pool = new SlotPool(places, { clock, entropy, identities, wear, quotaBytes, onShortage });
-    const accounts = new LogAccounts(found, pool, wear, clock, options.onDamage);
+    const accounts = new LogAccounts(found, pool, wear, clock, streams, options.onDamage);
     const log = new ReadingLog(options, {
       identities,
       bootId,
@@ -142,12 +142,12 @@ export class ReadingLog {
       accounts,
       pool,
       wear,
-      open: found.open,
+      open,
     });
     for (const damage of found.damage) options.onDamage?.(damage);
     // One for each priority and one to roll over into; a run that goes on has had these.
-    const isNew = found.open.size === 0;
-    await pool.prepare(priorities.size - found.open.size + (isNew ? 1 : 0));
+    const isNew = open.size === 0;
+    await pool.prepare(priorities.size - open.size + (isNew ? 1 : 0));
     await accounts.begin();
     pool.startFilling();
     log.#expiry.start();

@@ -56,7 +56,11 @@ export class SlotPool {
   readonly #wear: WearLedger;
   readonly #filler: SlotFiller;
   readonly #limit: number;
-  #slots: readonly Slot[];
+  /** By life, ascending. */
+  readonly #slots: Map<number, Slot>;
+  #list: readonly Slot[] | undefined;
+  readonly #open = new Set<Slot>();
+  #asideCount = 0;
   readonly #free: number[];
   #nextLife: number;
   /** Between a write and the flush that covers it no other flush may take its failure away. */
@@ -80,7 +84,9 @@ export class SlotPool {
     this.#entropy = parts.entropy;
     this.#identities = parts.identities;
     this.#wear = parts.wear;
-    this.#slots = found.slots;
+    this.#slots = new Map(found.slots.map((slot) => [slot.life, slot]));
+    for (const slot of found.slots) if (slot.state === 'open') this.#open.add(slot);
+    this.#asideCount = found.slots.filter(({ state }) => state === 'aside').length;
     this.#free = [...found.free];
     this.#nextLife = found.nextLife;
     this.#limit = Math.max(1, Math.floor(parts.quotaBytes / found.slotBytes));
@@ -96,16 +102,27 @@ export class SlotPool {
     });
   }
 
-  /** Ascending by life; every change makes a new list, so that a reader may hold on to one. */
+  /** Ascending by life; a reader may hold on to a list. Made when asked for: the way of a record does not ask. */
   get slots(): readonly Slot[] {
-    return this.#slots;
+    this.#list ??= [...this.#slots.values()];
+    return this.#list;
+  }
+  get count(): number {
+    return this.#slots.size;
+  }
+  /** Slots that the quota allows, and those that may still be taken. */
+  get limit(): number {
+    return this.#limit;
+  }
+  get roomSlots(): number {
+    return this.#filler.isShort ? this.#free.length : this.#limit - this.#slots.size;
   }
   get nextLife(): number {
     return this.#nextLife;
   }
   /** Octets of disk that slots with records take. */
   get usedBytes(): number {
-    return this.#slots.length * this.slotBytes;
+    return this.#slots.size * this.slotBytes;
   }
   /** Octets of container that commits have used up in this run, padding included. */
   get consumedBytes(): number {
@@ -113,26 +130,41 @@ export class SlotPool {
   }
   /** Octets that records may still take without giving up any. */
   get roomBytes(): number {
-    const open = this.#slots.filter((slot) => slot.state === 'open');
-    const inOpen = open.reduce((sum, slot) => sum + slot.sizeBytes - slot.length, 0);
-    return Math.max(0, this.#limit - this.#slots.length) * this.slotBytes + inOpen;
+    const inOpen = this.openSlots().reduce((sum, slot) => sum + slot.sizeBytes - slot.length, 0);
+    return Math.max(0, this.#limit - this.#slots.size) * this.slotBytes + inOpen;
   }
   /** Whether more slots have records than the quota allows, as after it was lowered. */
   get isOverQuota(): boolean {
-    return this.#slots.length > this.#limit;
+    return this.#slots.size > this.#limit;
   }
   /** Whether the quota would allow a slot that the disk has no space for. */
   get isShortOfDisk(): boolean {
-    return this.#filler.isShort && this.#slots.length < this.#limit;
+    return this.#filler.isShort && this.#slots.size < this.#limit;
   }
   /** Slots that a failed write has set aside. */
   get asideCount(): number {
-    return this.#slots.filter((slot) => slot.state === 'aside').length;
+    return this.#asideCount;
+  }
+
+  /** The slots that take records. */
+  openSlots(): Slot[] {
+    return [...this.#open];
+  }
+
+  holds(slot: Slot): boolean {
+    return this.#slots.get(slot.life) === slot;
+  }
+
+  /** Takes a slot out of service after a failed write. */
+  setAside(slot: Slot): void {
+    if (slot.state !== 'aside') this.#asideCount += 1;
+    slot.state = 'aside';
+    this.#open.delete(slot);
   }
 
   /** Fills places with zeros until `count` can take records; fewer when the disk has no space. */
   async prepare(count: number): Promise<void> {
-    const wanted = Math.min(count, this.#limit - this.#slots.length);
+    const wanted = Math.min(count, this.#limit - this.#slots.size);
     for (let tries = 0; this.#free.length < wanted && tries < wanted + 1; tries++)
       await this.#filler.fillNow();
   }
@@ -144,7 +176,7 @@ export class SlotPool {
 
   /** Begins a life for records of `priority`; undefined when no slot is free. */
   async take(priority: number): Promise<Slot | undefined> {
-    if (this.#slots.length >= this.#limit) return undefined;
+    if (this.#slots.size >= this.#limit) return undefined;
     if (this.#free.length === 0) await this.#filler.fillNow();
     const index = this.#free.shift();
     if (index === undefined) return undefined;
@@ -160,7 +192,9 @@ export class SlotPool {
     });
     slot.state = 'open';
     slot.isBegun = false;
-    this.#slots = [...this.#slots, slot];
+    this.#slots.set(life, slot);
+    this.#list = undefined;
+    this.#open.add(slot);
     return slot;
   }
 
@@ -260,7 +294,7 @@ export class SlotPool {
    */
   #paddedEnd(slot: Slot, end: number, length: number, streamCount: number): number {
     const unit = paddingUnit(slot.sizeBytes);
-    const isRoomy = 2 * this.#slots.length <= this.#limit;
+    const isRoomy = 2 * this.#slots.size <= this.#limit;
     if (!isRoomy && length < unit / 2) return end;
     const last = slot.sizeBytes - footerBytes(streamCount);
     return Math.max(end, Math.min(Math.ceil(end / unit) * unit, Math.floor(last / 8) * 8));
@@ -273,6 +307,7 @@ export class SlotPool {
   async seal(slot: Slot): Promise<void> {
     if (slot.state !== 'open') return;
     slot.state = 'closed';
+    this.#open.delete(slot);
     const footer = slot.isBegun ? encodeFooter(slot) : undefined;
     if (footer === undefined) return;
     const { frame, trailer } = footer;
@@ -286,15 +321,12 @@ export class SlotPool {
     });
   }
 
-  /** Frees the closed slots without an open record. */
-  release(isSettled: (stream: StreamName, through: number) => boolean): void {
-    const kept = this.#slots.filter((slot) => {
-      if (slot.state !== 'closed') return true;
-      if (![...slot.spans].every(([name, span]) => isSettled(name, span.last))) return true;
-      this.#free.push(slot.index);
-      return false;
-    });
-    if (kept.length < this.#slots.length) this.#slots = kept;
+  /** Frees a closed slot whose records are durably settled. */
+  release(slot: Slot): void {
+    assert(slot.state === 'closed' && this.holds(slot), `${slot.label} cannot be freed`);
+    this.#slots.delete(slot.life);
+    this.#list = undefined;
+    this.#free.push(slot.index);
   }
 
   /** Waits for what is being written and closes the container. */

@@ -28,6 +28,8 @@ export interface StreamConfig {
   readonly lingerMs?: Millis;
   /** 1 to 10; higher is kept longer. */
   readonly priority: number;
+  /** Age at which a reading goes undelivered; undefined for never. */
+  readonly ttlMs?: Millis;
   readonly unit?: string;
 }
 
@@ -54,6 +56,7 @@ export interface DecisionConfig {
 export interface BufferConfig {
   readonly quotaBytes: Bytes;
   readonly segmentBytes: Bytes;
+  readonly reserveBytes: Bytes;
   /** Least hours until full while nothing is delivered; 0 for no alarm. */
   readonly fullAlarmHours: number;
   /** See `Card`; the capacity is that of the disk when absent. */

@@ -142,7 +142,11 @@ export class Gateway {
       entropy,
       ...(bootId === undefined ? {} : { bootId }),
       directory: this.#bufferDirectory,
-      limits: { quotaBytes: buffer.quotaBytes, segmentBytesMax: buffer.segmentBytes },
+      limits: {
+        quotaBytes: buffer.quotaBytes,
+        segmentBytesMax: buffer.segmentBytes,
+        reserveBytes: buffer.reserveBytes,
+      },
       streams,
       onDamage: (damage) => this.#onDamage(damage),
       onEviction: (eviction) => this.#onEviction(eviction),
@@ -182,9 +186,12 @@ export class Gateway {
     this.#telling.tell({ kind: 'damage', file: kind, text: message });
   }
 
-  #onEviction({ stream, count, fromSeq, toSeq, reason }: Eviction): void {
+  #onEviction(eviction: Eviction): void {
+    const { stream, count, fromSeq, toSeq, reason } = eviction;
+    this.#telling.record({ ...eviction, kind: 'evicted' });
     this.#telling.tell({ kind: 'eviction', stream, count, firstSeq: fromSeq, lastSeq: toSeq });
-    if (reason === 'givenUp') return; // told by the service, with the words of the CSE
+    // What expires is meant to; what is given up is told by the service, with the words of the CSE.
+    if (reason === 'expired' || reason === 'givenUp') return;
     const cause = reason === 'diskFull' ? 'its disk has no space left: free some' : 'raise buffer.quotaBytes';
     this.#telling.alarms.raise('buffer', `the buffer is full and gives up readings of ${stream}; ${cause}`);
     this.#cancelBufferAlarm();

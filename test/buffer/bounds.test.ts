@@ -1,7 +1,8 @@
 // Proves what bounds the log in time and space: every record knows its boot; the time of the log never makes a record
 // older than it is, whatever wall clocks say, and counts the time between boots where trustworthy clocks prove it;
-// what is past its time to live goes, in order, with and without a reader, and is told; and that these checks find a
-// log that expires by the wall clock.
+// what is past its time to live goes, in order, with and without a reader, and is told; who gives way to whom in a full
+// log, at a cost that does not grow with it; and that these checks find a log that expires by the wall clock, or ignores
+// its reserve.
 import * as fc from 'fast-check';
 import t from 'tap';
 import { ConfigError } from '../../src/base/errors.ts';
@@ -9,6 +10,9 @@ import { bytes, millis, unixMillis } from '../../src/base/units.ts';
 import type { TimeSource } from '../../src/base/wall-stamp.ts';
 import type { StreamOptions } from '../../src/buffer/log-options.ts';
 import { LogTime } from '../../src/buffer/log-time.ts';
+import { SlotChains } from '../../src/buffer/slot-chains.ts';
+import { emptySlot } from '../../src/buffer/slot.ts';
+import type { Slot } from '../../src/buffer/slot.ts';
 import type { Clock } from '../../src/host/clock.ts';
 import type { SimulatedClock } from '../../src/testbed/simulated-clock.ts';
 import { SimulatedFilesystem } from '../../src/testbed/simulated-filesystem.ts';
@@ -262,4 +266,147 @@ void t.test('the time between two boots counts as far as two trustworthy clocks 
     });
     t.equal((await second.readAll(streamC)).length, left, what);
   }
+});
+
+const three: readonly StreamOptions[] = [
+  { name: streamA, durability: 'A', priority: 1 },
+  { name: streamB, durability: 'A', priority: 1, whenFull: 'refuse' },
+  { name: streamC, durability: 'A', priority: 5 },
+];
+
+/** What is wrong with a reserve of half the log: the highest priority must find it free, and the others keep out. */
+async function reserveFailure(isIgnored: boolean): Promise<string | undefined> {
+  const quotaBytes = bytes(16 * 4096);
+  const reserveBytes = bytes(isIgnored ? 0 : 8 * 4096);
+  const bounded = { quotaBytes, reserveBytes, segmentBytesMax: bytes(4096) };
+  const world = await World.open(new SimulatedFilesystem(), new Witness(), {
+    streams: three,
+    limits: bounded,
+  });
+  for (let count = 0; count < 60; count++) await world.append(streamA, 900);
+  const { usedBytes } = world.log.stats();
+  if (usedBytes > 8 * 4096) return `${usedBytes} bytes of records that may not have the reserve`;
+  const before = world.evictions.length;
+  for (let count = 0; count < 12; count++) await world.append(streamC, 900);
+  if (world.evictions.length > before) return 'room was made though the reserve was free';
+  for (let count = 0; count < 60; count++) await world.append(streamC, 900);
+  const { streams, usedBytes: all } = world.log.stats();
+  if (streams.get(streamA)?.pending !== 0) return 'the highest priority does not get the rest';
+  if (all < 15 * 4096) return `only ${all} bytes are used`;
+  if ((await world.append(streamA, 900)).kind === 'stored') return 'a lower priority gets in';
+  await world.check();
+  await world.log.close();
+  // Taken back where it is too much.
+  const again = await World.open(world.filesystem, world.witness, {
+    seed: 2,
+    streams: three,
+    limits: bounded,
+  });
+  again.acknowledge(streamC, again.log.lastSeq(streamC));
+  await again.sync();
+  for (let count = 0; count < 30; count++) await again.append(streamA, 900);
+  await again.check();
+  const { usedBytes: late } = again.log.stats();
+  return late > 9 * 4096 ? `${late} bytes after the reserve was free again` : undefined;
+}
+
+void t.test('a reserve is for the highest priority alone', async (t) => {
+  t.equal(await reserveFailure(false), undefined);
+  t.match(await reserveFailure(true), /may not have the reserve/, 'the check finds a log that ignores it');
+  const wrong = { quotaBytes: bytes(65_536), reserveBytes: bytes(40_000) };
+  await t.rejects(World.open(new SimulatedFilesystem(), new Witness(), { limits: wrong }), {
+    message: /at most half of quotaBytes, 32768/,
+  });
+});
+
+void t.test('a stream that must not lose anything gives way to higher priorities alone', async (t) => {
+  const limits = { quotaBytes: bytes(8 * 4096), segmentBytesMax: bytes(4096) };
+  const world = await World.open(new SimulatedFilesystem(), new Witness(), { streams: three, limits });
+  for (let count = 0; count < 6; count++) await world.append(streamB, 900);
+  for (let count = 0; count < 60; count++) await world.append(streamA, 900);
+  const pending = (name: typeof streamA): number => world.log.stats().streams.get(name)?.pending ?? 0;
+  t.equal(pending(streamB), 6, 'none for records of its own priority');
+  t.ok(world.log.stats().streams.get(streamA)?.evicted, 'which give up their own');
+  for (let count = 0; count < 60; count++) await world.append(streamC, 900);
+  t.equal(pending(streamB), 0, 'all for those of a higher one');
+  await world.check();
+});
+
+void t.test('a stream keeps its order when it is given another priority', async (t) => {
+  const disk = new SimulatedFilesystem();
+  const world = await World.open(disk, new Witness(), { streams: three });
+  await world.append(streamC, 100);
+  await world.append(streamA, 100);
+  await world.append(streamA, 100);
+  const raised = three.map((stream) => ({ ...stream, priority: 5 }));
+  for (const seed of [2, 3]) {
+    const next = await World.open(disk, world.witness, { seed, streams: raised });
+    await next.append(streamA, 100);
+    await next.check();
+    t.equal((await next.readAll(streamA)).length, 1 + seed);
+  }
+});
+
+/** Links looked at per record in a log of `count` slots that is always full. */
+function visitsPerRecord(count: number): number {
+  const perSlot = 4;
+  const floors = new Map([streamA, streamB, streamC].map((name) => [name, 0]));
+  const chains = new SlotChains(
+    new Map(three.map((stream) => [stream.name, stream])),
+    [],
+    (name) => floors.get(name) ?? 0,
+  );
+  const seqs = new Map(floors);
+  let life = 0;
+  let records = 0;
+  const held = new Set<Slot>();
+  const begin = (name: typeof streamA, priority: number): void => {
+    life += 1;
+    const place = { index: life, sizeBytes: 4096, container: 'test', life, nonce: life, priority, run: 1 };
+    const slot = { ...emptySlot(place), state: 'open' as Slot['state'] };
+    chains.add(slot, priority);
+    held.add(slot);
+    const stamp = { monotonicMs: 0, unixMs: 0, runId: '1' };
+    const first = (seqs.get(name) ?? 0) + 1;
+    const last = first + perSlot - 1;
+    const producer = { firstProducerSeq: undefined, lastProducerSeq: undefined };
+    slot.spans.set(name, { first, last, firstStamp: stamp, lastStamp: stamp, ...producer });
+    for (let index = 0; index < perSlot; index++) chains.noteStored(slot, name);
+    seqs.set(name, last);
+    records += perSlot;
+    slot.state = 'closed';
+    chains.noteClosed(slot);
+  };
+  for (let turn = 0; turn < 3 * count; turn++) {
+    const [name, priority] = turn % 2 === 0 ? ([streamA, 1] as const) : ([streamC, 5] as const);
+    while (held.size >= count) {
+      const victim = chains.victim(priority, new Set());
+      if (victim === undefined) break;
+      for (const [stream, { last }] of victim.spans) {
+        floors.set(stream, Math.max(last, floors.get(stream) ?? 0));
+        chains.noteSettled(stream, floors.get(stream) ?? 0);
+      }
+      for (const slot of chains.settled()) {
+        chains.remove(slot);
+        held.delete(slot);
+      }
+    }
+    if (held.size < count) begin(name, priority);
+  }
+  return chains.visits / records;
+}
+
+void t.test('making room costs the same in a log of any size', async (t) => {
+  const [small, large] = [visitsPerRecord(16), visitsPerRecord(4096)];
+  t.ok(large < 4 && large < 1.5 * small, `${small} and ${large} links are looked at per record`);
+  const operations = async (slots: number): Promise<number> => {
+    const limits = { quotaBytes: bytes(slots * 4096), segmentBytesMax: bytes(4096) };
+    const disk = new SimulatedFilesystem();
+    const world = await World.open(disk, new Witness(), { streams: three, limits });
+    for (let count = 0; count < 6 * slots; count++) await world.append(streamA, 900);
+    const before = disk.operationCount;
+    for (let count = 0; count < 60; count++) await world.append(streamA, 900);
+    return (disk.operationCount - before) / 60;
+  };
+  t.equal(await operations(8), await operations(64), 'and the same file operations');
 });

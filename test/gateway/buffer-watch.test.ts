@@ -54,6 +54,7 @@ class Machine {
   config: BufferConfig = {
     quotaBytes: bytes(512 * mebibyte),
     segmentBytes: bytes(4 * mebibyte),
+    reserveBytes: bytes(0),
     fullAlarmHours: 24,
     card: cardDefaults,
   };
