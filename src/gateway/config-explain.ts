@@ -1,7 +1,7 @@
 import { UsageError } from '../base/errors.ts';
 import { didYouMean } from '../base/text.ts';
 import { schemaTree } from './config-schema.ts';
-import type { SchemaNode } from './config-schema.ts';
+import type { SchemaNode } from './schema-tree.ts';
 
 /**
  * What a key means, its type, unit, limits and default. `key` is written like `decision.a3.offsetDb`,
