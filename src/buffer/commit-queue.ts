@@ -40,6 +40,8 @@ export class CommitQueue {
   /** Of each stream the newest waiting record with a counter of its producer. */
   readonly #newestCounted = new Map<StreamName, QueuedRecord>();
   #queuedBytes = 0;
+  /** Waiting records of each stream. */
+  readonly #counts = new Map<StreamName, number>();
   #flushing: Promise<void> | undefined;
   #flushTimer: CancelTimer | undefined;
 
@@ -63,8 +65,26 @@ export class CommitQueue {
 
   /** Takes a record; answers when it is durable or certainly not stored. */
   add(record: NewRecord, stream: StreamOptions): Promise<AppendResult> {
-    const item = new QueuedRecord(record, stream, this.#dueMs(stream));
+    return this.#push(new QueuedRecord(record, stream, this.#dueMs(stream)));
+  }
+
+  /** Takes a record that has its number already, one after the newest stored. */
+  addHeld({ stream: name, ...rest }: StoredRecord, stream: StreamOptions): Promise<AppendResult> {
+    const { payload, monotonicMs, wall, producerSeq, seq } = rest;
+    const given = { stream: name, payload, monotonicMs, wall };
+    const record = producerSeq === undefined ? given : { ...given, producerSeq };
+    return this.#push(new QueuedRecord(record, stream, this.#clock.monotonicMs(), seq));
+  }
+
+  /** Whether a record of a stream waits. */
+  holds(stream: StreamName): boolean {
+    return (this.#counts.get(stream) ?? 0) > 0;
+  }
+
+  #push(item: QueuedRecord): Promise<AppendResult> {
+    const { record } = item;
     this.#queue.push(item);
+    this.#counts.set(record.stream, (this.#counts.get(record.stream) ?? 0) + 1);
     if (record.producerSeq !== undefined) this.#newestCounted.set(record.stream, item);
     this.#queuedBytes += item.frameBytes;
     this.#arm();
@@ -126,7 +146,7 @@ export class CommitQueue {
         full.add(priority);
         continue;
       }
-      const outcome = diskRefusal ?? (await this.#place(item, batches));
+      const outcome = diskRefusal ?? this.#outOfTurn(item, batches) ?? (await this.#place(item, batches));
       if (outcome === 'wait') full.add(priority);
       else if (outcome === 'taken') takenBytes += item.frameBytes;
       else {
@@ -136,6 +156,17 @@ export class CommitQueue {
     }
     this.#answer(refusals);
     return [...batches.values()];
+  }
+
+  /** A number that was given must follow the one before: when that could not be written, neither can it. */
+  #outOfTurn({ seq, record, stream }: QueuedRecord, batches: Map<number, Batch>): AppendResult | undefined {
+    if (seq === undefined) return undefined;
+    const before = batches
+      .get(stream.priority)
+      ?.items.findLast((item) => item.record.stream === record.stream);
+    const newest = before?.seq ?? this.#parts.accounts.ledger(record.stream).last;
+    if (seq === newest + 1) return undefined;
+    return refused('disk', `record ${newest + 1} of stream ${record.stream} could not be written`);
   }
 
   /** Adds a record to the batch of its priority, making room first. */
@@ -170,7 +201,10 @@ export class CommitQueue {
       const news = records.map((record) => this.#parts.accounts.noteStored(record, part.slot));
       if (news.includes(true)) this.#parts.saveSoon();
       this.#answer(new Map(items.flatMap((item, index) => resultRow(item, records[index]))));
-      for (const record of records) this.#parts.onStored(record);
+      // Who has a number has been told of before.
+      for (const [index, record] of records.entries()) {
+        if (items[index]?.seq === undefined) this.#parts.onStored(record);
+      }
     }
     if (failures.size > 0) await this.#abandon(parts, failures);
     const committedBytes = batches.reduce((sum, batch) => sum + batch.frameBytes, 0);
@@ -181,7 +215,7 @@ export class CommitQueue {
     const next = new Map<StreamName, number>();
     return batch.items.map((item): StoredRecord => {
       const { stream } = item.record;
-      const number = (next.get(stream) ?? this.#parts.accounts.ledger(stream).last) + 1;
+      const number = item.seq ?? (next.get(stream) ?? this.#parts.accounts.ledger(stream).last) + 1;
       next.set(stream, number);
       return { ...item.record, seq: toSeq(number), ...this.#parts.identity };
     });
@@ -210,6 +244,7 @@ export class CommitQueue {
     for (const [item, result] of results) {
       this.#queuedBytes -= item.frameBytes;
       const { stream } = item.record;
+      this.#counts.set(stream, (this.#counts.get(stream) ?? 1) - 1);
       if (this.#newestCounted.get(stream) === item) this.#newestCounted.delete(stream);
       item.settle(result);
     }

@@ -3,6 +3,8 @@ import type { StreamName } from '../base/units.ts';
 import type { Clock } from '../host/clock.ts';
 import type { LogAccounts } from './log-accounts.ts';
 import type { Eviction, StreamOptions } from './log-options.ts';
+import type { StoredRecord } from './record.ts';
+import type { Stamp } from './slot.ts';
 import type { StreamLedger } from './stream-ledger.ts';
 
 /** What `Evictions` works with. */
@@ -10,6 +12,12 @@ export interface EvictionParts {
   readonly clock: Clock;
   readonly accounts: LogAccounts;
   readonly streams: ReadonlyMap<StreamName, StreamOptions>;
+  /** Settles held records up to a number; returns them, none while they are being written. */
+  readonly pass: (
+    ledger: StreamLedger,
+    through: number,
+    reason: 'givenUp' | 'expired',
+  ) => readonly StoredRecord[];
   readonly onEviction: ((eviction: Eviction) => void) | undefined;
 }
 
@@ -21,14 +29,28 @@ export class Evictions {
     this.#parts = parts;
   }
 
-  /** Settles the pending records up to `through` as evicted and tells it; false when there were none. */
+  /** Settles the pending records up to `through` as evicted and tells it; false when nothing stored was settled. */
   settle(ledger: StreamLedger, through: number, reason: Eviction['reason']): boolean {
-    const { clock, accounts, streams, onEviction } = this.#parts;
+    const { accounts, pass } = this.#parts;
     const from = ledger.floor + 1;
+    const stored = Math.min(through, ledger.last);
     const first = accounts.stampOf(ledger.name, from);
-    const last = accounts.stampOf(ledger.name, through);
-    const count = accounts.settle(ledger, through, 'evicted');
-    if (count === 0) return false;
+    const last = accounts.stampOf(ledger.name, stored);
+    const count = accounts.settle(ledger, stored, 'evicted');
+    if (count > 0) this.#tell(ledger, { count, from, through: stored, reason, first, last });
+    if (through > ledger.last && (reason === 'givenUp' || reason === 'expired')) {
+      const passed = pass(ledger, through, reason);
+      const [oldest, newest] = [passed[0], passed.at(-1)];
+      if (oldest !== undefined && newest !== undefined) {
+        const span = { count: passed.length, from: oldest.seq, through: newest.seq };
+        this.#tell(ledger, { ...span, reason, first: stampOf(oldest), last: stampOf(newest) });
+      }
+    }
+    return count > 0;
+  }
+
+  #tell(ledger: StreamLedger, { count, from, through, reason, first, last }: EvictedSpan): void {
+    const { clock, accounts, streams, onEviction } = this.#parts;
     const { time } = accounts;
     const nowMs = time.nowMs(clock.monotonicMs());
     const oldest = first === undefined ? undefined : time.ageOf(first, nowMs);
@@ -46,6 +68,18 @@ export class Evictions {
       newestAgeMs: millis(newest?.ageMs ?? 0),
       isAgeExact: oldest?.isExact === true && newest?.isExact === true,
     });
-    return true;
   }
+}
+
+interface EvictedSpan {
+  readonly count: number;
+  readonly from: number;
+  readonly through: number;
+  readonly reason: Eviction['reason'];
+  readonly first: Stamp | undefined;
+  readonly last: Stamp | undefined;
+}
+
+function stampOf({ monotonicMs, wall, runId }: StoredRecord): Stamp {
+  return { monotonicMs, unixMs: wall.unixMs, runId };
 }

@@ -33,6 +33,7 @@ export class LogAccounts {
   readonly #isNew: boolean;
   #unsavedBytes = 0;
   #isClosed = false;
+  #isBegun = false;
   #saving: Promise<boolean> = Promise.resolve(true);
 
   constructor(
@@ -69,6 +70,11 @@ export class LogAccounts {
     // Twice, so that a lost cursor cannot come back should its place be readable again.
     await this.#saveOnce();
     await this.#saveOnce();
+  }
+
+  /** Whether the cursor says that this run has begun: a cut would be noticed. */
+  get isBegun(): boolean {
+    return this.#isBegun;
   }
 
   find(stream: StreamName): StreamLedger | undefined {
@@ -152,9 +158,9 @@ export class LogAccounts {
     return new Map([...this.#ledgers].map(([name, ledger]) => [name, this.#streamStats(ledger, nowMs)]));
   }
 
-  /** Writes the accounts of a run that ends in order, and closes the cursor. */
-  async close(): Promise<void> {
-    this.#isClosed = true;
+  /** Writes the accounts of a run that ends, in order or not, and closes the cursor. */
+  async close(isInOrder: boolean): Promise<void> {
+    this.#isClosed = isInOrder;
     await this.save();
     await this.#cursor.close();
   }
@@ -202,6 +208,7 @@ export class LogAccounts {
     const settled = this.chains.settled();
     this.#unsavedBytes = 0;
     const { position, length } = await this.#cursor.write(state);
+    this.#isBegun = !state.isClosed;
     this.#wear.noteWrite(position, length);
     this.#wear.noteFlush();
     for (const slot of settled) {

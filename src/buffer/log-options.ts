@@ -13,8 +13,9 @@ import { pageBytes } from './wear-ledger.ts';
 export interface StreamOptions {
   readonly name: StreamName;
   /**
-   * When an append is flushed: A at once; B together with others, at most `lingerMs` later; C as B for now. In all of
-   * them what is reported stored survives a power cut: they differ in delay and wear.
+   * When an append is flushed: A at once; B together with others, at most `lingerMs` later; C not at all while the link
+   * is up (`setLinkUp`) and nothing stored of the stream is pending, else like B. An append of C is then answered `held`:
+   * in memory, where a power cut loses it. In all of them what is reported stored survives a power cut.
    */
   readonly durability: 'A' | 'B' | 'C';
   /**
@@ -52,6 +53,10 @@ export interface LogLimits {
   readonly reserveBytes?: Bytes;
   /** Memory for records that wait for a flush; beyond it an append is refused with `busy`. Default 4 MiB. */
   readonly queuedBytesMax?: Bytes;
+  /** Memory for held records of class C; beyond it they are stored. Default 1 MiB. */
+  readonly heldBytesMax?: Bytes;
+  /** Longest time for which a record of class C is held, about. Default 30 s. */
+  readonly heldMsMax?: Millis;
   /** Longest time from an acknowledgement to its place on the disk. Default 1 s. */
   readonly cursorLingerMs?: Millis;
 }
@@ -121,6 +126,8 @@ export function checkLimits(limits: LogLimits): Required<LogLimits> {
     segmentBytesMax: limits.segmentBytesMax ?? bytes(4 * 1024 * 1024),
     reserveBytes: limits.reserveBytes ?? bytes(0),
     queuedBytesMax: limits.queuedBytesMax ?? bytes(4 * 1024 * 1024),
+    heldBytesMax: limits.heldBytesMax ?? bytes(1024 * 1024),
+    heldMsMax: limits.heldMsMax ?? millis(30_000),
     cursorLingerMs: limits.cursorLingerMs ?? millis(1000),
   };
   const least = {
@@ -128,6 +135,8 @@ export function checkLimits(limits: LogLimits): Required<LogLimits> {
     segmentBytesMax: pageBytes,
     reserveBytes: 0,
     queuedBytesMax: 1024,
+    heldBytesMax: 0,
+    heldMsMax: 1,
     cursorLingerMs: 0,
   };
   for (const [name, value] of Object.entries(checked)) {

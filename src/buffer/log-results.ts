@@ -2,11 +2,12 @@ import type { Bytes, Millis, StreamName } from '../base/units.ts';
 import type { StoredRecord } from './record.ts';
 
 /**
- * Outcome of an append: `stored` and durable; `duplicate`, already stored by the producer's counter; or `refused` and
+ * Outcome of an append: `stored` and durable; `held` in memory, where a power cut loses it (class C); `duplicate`, already stored by the producer's counter; or `refused` and
  * not stored, for a stated reason.
  */
 export type AppendResult =
   | { readonly kind: 'stored'; readonly record: StoredRecord }
+  | { readonly kind: 'held'; readonly record: StoredRecord }
   | { readonly kind: 'duplicate' }
   | { readonly kind: 'refused'; readonly reason: RefusalReason; readonly message: string };
 
@@ -50,12 +51,23 @@ export interface FlashStats {
   readonly hoursUntilFull: number | undefined;
 }
 
+/** Records of class C in memory, and what became of such in this run; none of them counts as stored. */
+export interface MemoryStats {
+  readonly held: number;
+  readonly heldBytes: number;
+  /** Delivered from memory. */
+  readonly passed: number;
+  /** Given up in memory: expired, or given up. */
+  readonly dropped: number;
+}
+
 /** Counts of a whole log. */
 export interface LogStats extends StreamStats {
   readonly usedBytes: Bytes;
   readonly quotaBytes: Bytes;
   /** Records that wait for a flush. */
   readonly queued: number;
+  readonly memory: MemoryStats;
   readonly flash: FlashStats;
   /** Also streams that are no longer configured but have records or numbers here. */
   readonly streams: ReadonlyMap<StreamName, StreamStats>;

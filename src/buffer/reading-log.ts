@@ -5,6 +5,8 @@ import type { CancelTimer, Clock } from '../host/clock.ts';
 import { CommitQueue } from './commit-queue.ts';
 import { Evictions } from './evictions.ts';
 import { Expiry } from './expiry.ts';
+import { HeldRecords } from './held-records.ts';
+import type { Deferred } from './held-records.ts';
 import type { Identities } from './identities.ts';
 import { LogAccounts } from './log-accounts.ts';
 import { checkBootId, checkLimits, checkStreams, slotBytesFor } from './log-options.ts';
@@ -66,6 +68,7 @@ export class ReadingLog {
   readonly #open: OpenSlots;
   readonly #evictions: Evictions;
   readonly #expiry: Expiry;
+  readonly #held: HeldRecords;
   #cursorTimer: CancelTimer | undefined;
   #isClosed = false;
 
@@ -82,7 +85,15 @@ export class ReadingLog {
     this.#wear = parts.wear;
     this.#beganMs = options.clock.monotonicMs();
     const { clock, onEviction } = options;
-    this.#evictions = new Evictions({ ...parts, clock, onEviction });
+    const pass = (
+      ledger: StreamLedger,
+      through: number,
+      as: 'givenUp' | 'expired',
+    ): readonly StoredRecord[] =>
+      this.#held.defer(ledger.name, { throughSeq: through, as })
+        ? []
+        : this.#held.pass(ledger.name, through, as);
+    this.#evictions = new Evictions({ ...parts, clock, pass, onEviction });
     this.#open = new OpenSlots({
       ...parts,
       evictions: this.#evictions,
@@ -96,15 +107,29 @@ export class ReadingLog {
       onSettled: () => this.#armCursor(),
     });
     const { logId, runId, bootId } = this;
+    const identity = { logId, runId, bootId };
     this.#queue = new CommitQueue({
       ...parts,
       clock,
       open: this.#open,
-      identity: { logId, runId, bootId },
+      identity,
       onStored: (record) => this.#tell(record),
       save: () => this.#saveCursor(),
       saveSoon: () => this.#armCursor(),
     });
+    this.#held = new HeldRecords(
+      {
+        ...parts,
+        clock,
+        queue: this.#queue,
+        identity,
+        store: (record) => this.#store(record),
+        onHeld: (record) => this.#tell(record),
+        onDeferred: (ledger, deferred) => this.#settle(ledger, deferred),
+        save: () => this.#saveCursor(),
+      },
+      parts.streams.values(),
+    );
   }
 
   /** See `openReadingLog`. */
@@ -167,6 +192,21 @@ export class ReadingLog {
     const refusal = this.#refusal(record, stream);
     if (refusal !== undefined || stream === undefined)
       return refusal ?? refused('unknownStream', record.stream);
+    return stream.durability === 'C' ? this.#held.append(record) : this.#store(record);
+  }
+
+  /**
+   * Tells whether readings are being delivered; a new log takes it that they are not. While they are, records of class C
+   * stay in memory; when they are not any more, those in memory go to the disk, and so do new ones.
+   */
+  setLinkUp(isUp: boolean): void {
+    this.#held.setLinkUp(isUp && !this.#isClosed);
+  }
+
+  async #store(record: NewRecord): Promise<AppendResult> {
+    const stream = this.#streams.get(record.stream);
+    assert(stream !== undefined, `no stream ${record.stream}`);
+    if (this.#isClosed) return refused('closed', 'the log is closed');
     const ledger = this.#accounts.ledger(record.stream);
     if (record.producerSeq !== undefined) {
       if (ledger.holdsProducerSeq(record.producerSeq)) return { kind: 'duplicate' };
@@ -174,7 +214,7 @@ export class ReadingLog {
       if (newest !== undefined && record.producerSeq <= (newest.record.producerSeq ?? -1)) {
         // Whether it is a repeat is known only when the earlier one is stored, or is not.
         await newest.settled;
-        return this.append(record);
+        return this.#store(record);
       }
     }
     return this.#queue.add(record, stream);
@@ -190,8 +230,14 @@ export class ReadingLog {
     if (ledger === undefined || max < 1) return [];
     for (;;) {
       await this.#expiry.settle(ledger, afterSeq ?? 0);
-      const after = Math.max(ledger.floor, afterSeq ?? 0);
-      const records = await this.#read(ledger, after, Math.min(max, peekCountMax));
+      const after = Math.max(ledger.floor, afterSeq ?? 0, this.#held.settledThrough(stream));
+      const { last } = ledger;
+      const stored = await this.#read(ledger, after, Math.min(max, peekCountMax));
+      // What moved to the disk meanwhile comes before what is still held.
+      if (ledger.last !== last) continue;
+      const isAll = stored.length === 0 || stored.at(-1)?.seq === last;
+      const held = isAll ? this.#held.read(stream, after, Math.min(max, peekCountMax) - stored.length) : [];
+      const records = [...stored, ...held];
       const fresh = this.#expiry.fresh(ledger, records, after);
       if (fresh.length > 0 || records.length === 0) return [...fresh];
     }
@@ -200,7 +246,8 @@ export class ReadingLog {
   /** One record by its number, while a slot still holds it. Throws `FileError` like `peek`. */
   async get(stream: StreamName, number: Seq): Promise<StoredRecord | undefined> {
     const ledger = this.#accounts.find(stream);
-    if (ledger === undefined || number < 1 || number > ledger.last) return undefined;
+    if (ledger === undefined || number < 1) return undefined;
+    if (number > ledger.last) return this.#held.read(stream, number - 1, 1)[0];
     const [record] = await this.#read(ledger, number - 1, 1);
     return record?.seq === number ? record : undefined;
   }
@@ -213,8 +260,7 @@ export class ReadingLog {
     const ledger = this.#accounts.find(stream);
     assert(ledger !== undefined, `acknowledgement for unknown stream ${stream}`);
     if (throughSeq <= ledger.floor) return;
-    this.#accounts.settle(ledger, throughSeq, 'delivered');
-    this.#armCursor();
+    this.#settle(ledger, { throughSeq, as: 'delivered' });
   }
 
   /**
@@ -224,20 +270,20 @@ export class ReadingLog {
   giveUp(stream: StreamName, throughSeq: Seq): void {
     const ledger = this.#accounts.find(stream);
     assert(ledger !== undefined, `records of unknown stream ${stream} are given up`);
-    if (this.#evictions.settle(ledger, throughSeq, 'givenUp')) this.#armCursor();
+    this.#settle(ledger, { throughSeq, as: 'givenUp' });
   }
 
-  /** The newest counter of the producer that is durably stored; what is not above it need not be sent again. */
+  /** The newest counter of the producer that is stored, or held in class C; what is not above it need not be sent again. */
   lastProducerSeq(stream: StreamName): number | undefined {
     return this.#accounts.find(stream)?.lastProducerSeq;
   }
 
-  /** Number of the newest stored record; 0 before the first. */
+  /** Number of the newest record, stored or held; 0 before the first. */
   lastSeq(stream: StreamName): Seq {
-    return toSeq(this.#accounts.find(stream)?.last ?? 0);
+    return toSeq(Math.max(this.#accounts.find(stream)?.last ?? 0, this.#held.lastSeq(stream)));
   }
 
-  /** Calls `handler` for each record once it is stored, until the returned function is called. */
+  /** Calls `handler` for each record once it is stored or held, until the returned function is called. */
   onStored(handler: (record: StoredRecord) => void): () => void {
     this.#listeners.add(handler);
     return () => this.#listeners.delete(handler);
@@ -261,13 +307,15 @@ export class ReadingLog {
       usedBytes: bytes(this.#pool.usedBytes),
       quotaBytes: this.#limits.quotaBytes,
       queued: this.#queue.length,
+      memory: this.#held.stats(),
       flash: this.#flash(this.#clock.monotonicMs()),
       streams,
     };
   }
 
-  /** Flushes what waits, and makes the acknowledgements durable; false when the disk refused the latter. */
+  /** Stores what waits and what is held, and makes the acknowledgements durable; false when the disk refused the latter. */
   async sync(): Promise<boolean> {
+    await this.#held.persist();
     await this.#queue.drain();
     return this.#saveCursor();
   }
@@ -292,10 +340,14 @@ export class ReadingLog {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#expiry.stop();
+    this.#held.setLinkUp(false);
     await this.sync();
+    // The numbers of what the disk refused have been seen: only another log id can use them again (B5).
+    const isInOrder = await this.#held.persist();
+    this.#held.stop();
     this.#queue.stop();
     this.#cursorTimer?.();
-    await this.#accounts.close();
+    await this.#accounts.close(isInOrder);
     await this.#pool.close();
   }
 
@@ -309,6 +361,19 @@ export class ReadingLog {
       return refused('busy', `${this.#queue.length} records wait for the disk`);
     }
     return undefined;
+  }
+
+  #settle(ledger: StreamLedger, { throughSeq, as }: Deferred): void {
+    if (this.#held.defer(ledger.name, { throughSeq, as })) return;
+    if (as !== 'delivered') {
+      if (this.#evictions.settle(ledger, throughSeq, as)) this.#armCursor();
+      return;
+    }
+    const stored = Math.min(throughSeq, ledger.last);
+    const { floor } = ledger;
+    this.#accounts.settle(ledger, stored, 'delivered');
+    if (ledger.floor > floor) this.#armCursor();
+    if (throughSeq > ledger.last) this.#held.pass(ledger.name, throughSeq, 'delivered');
   }
 
   async #read(ledger: StreamLedger, after: number, countMax: number): Promise<StoredRecord[]> {

@@ -97,6 +97,14 @@ export class StreamLedger {
     return count;
   }
 
+  /** Notes that the numbers up to `through`, all others being settled, were given and will never be stored. */
+  skip(through: number): void {
+    assert(this.#floor === this.last, `${this.name} has pending records below ${through}`);
+    this.#base += through - this.last;
+    this.#floor = through;
+    this.last = through;
+  }
+
   /** Whether the producer's record of this count is stored already. */
   holdsProducerSeq(producerSeq: number): boolean {
     if (this.lastProducerSeq === undefined || producerSeq > this.lastProducerSeq) return false;

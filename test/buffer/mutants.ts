@@ -23,7 +23,9 @@ export type Mutant =
   /** The cursor is not synced after the log was opened, so not before a slot is used again. */
   | 'cursorNeverSynced'
   /** The cursor is written only after the slot that it frees was used again. */
-  | 'cursorAfterReuse';
+  | 'cursorAfterReuse'
+  /** A run that did not end in order keeps the log id. */
+  | 'keepsLogId';
 
 /** The file system as `mutant` would use it. */
 export function mutate(inner: Filesystem, mutant: Mutant | undefined): Filesystem {
@@ -52,7 +54,11 @@ function spoilCursor(handle: FileHandle, mutant: Mutant, late: Late): FileHandle
   let syncs = 0;
   return {
     size: () => handle.size(),
-    read: (target, position) => handle.read(target, position),
+    read: async (target, position) => {
+      const length = await handle.read(target, position);
+      if (mutant === 'keepsLogId') closeCursor(target);
+      return length;
+    },
     close: async () => {
       for (const work of late.splice(0)) await work();
       await handle.close();
@@ -70,6 +76,16 @@ function spoilCursor(handle: FileHandle, mutant: Mutant, late: Late): FileHandle
       else await handle.datasync();
     },
   };
+}
+
+/** Makes a cursor record say that the run ended in order. */
+function closeCursor(record: Uint8Array): void {
+  const length = viewOf(record).getUint32(8, true);
+  const text = Buffer.from(record.buffer, record.byteOffset + 16, length);
+  const at = text.indexOf('"isClosed":false');
+  if (at < 0) return;
+  text.write('"isClosed":true ', at);
+  viewOf(record).setUint32(12, crc32(text, length), true);
 }
 
 function spoilSlots(handle: FileHandle, mutant: Mutant, late: Late): FileHandle {

@@ -121,6 +121,7 @@ class Machine {
       usedBytes: bytes(4 * mebibyte),
       quotaBytes: this.config.quotaBytes,
       queued: 0,
+      memory: { held: 0, heldBytes: 0, passed: 0, dropped: 0 },
       flash: { ...this.flash, writeAmplification: payloadBytes > 0 ? deviceBytes / payloadBytes : undefined },
       streams: new Map([[streamName('temperature'), counts]]),
     };
