@@ -190,7 +190,7 @@ const stream = v.strictObject({
   class: v.optional(
     choice(
       ['A', 'B', 'C'],
-      'When a reading is flushed: A at once, B together with others, C like B for now.',
+      'When a reading is flushed: A at once, B together with others, C only once the link fails; power loss takes it.',
     ),
     'B',
   ),

@@ -13,7 +13,7 @@ import { openReadingLog } from '../buffer/reading-log.ts';
 import type { ReadingLog } from '../buffer/reading-log.ts';
 import { Downlink } from '../downlink/downlink.ts';
 import type { Command } from '../downlink/downlink.ts';
-import { sleep } from '../host/clock.ts';
+import { every, sleep } from '../host/clock.ts';
 import type { CancelTimer } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import type { DeviceReport } from '../host/reopening-line.ts';
@@ -24,6 +24,7 @@ import { Intake, storeReading } from './intake.ts';
 import { LinkAccess } from './link-access.ts';
 import { LinkMonitor, cellStatus } from './link-monitor.ts';
 import { Service } from './service.ts';
+import { isDelivering } from './service-facts.ts';
 import { StatusBoard } from './status-board.ts';
 import type { GatewayEvent, GatewayStatus, LogLevel } from './status.ts';
 import { openCommandMemory, openHandoverJournal, openOwedStore, openWearStore } from './stores.ts';
@@ -33,6 +34,8 @@ import type { Telling } from './telling.ts';
 export const resultStream: StreamName = streamName('results');
 
 const reopenMs = millis(1000);
+/** Period in which the buffer hears whether readings go through: class C is in memory for no longer when they do not. */
+const linkTellMs = millis(500);
 /** Time without a further eviction after which the buffer counts as having room. */
 const bufferAlarmMs = millis(60_000);
 
@@ -107,12 +110,16 @@ export class Gateway {
     monitor.start();
     const ended = new AbortController();
     const watching = watch.run(AbortSignal.any([signal, ended.signal]));
+    const stopTelling = every(this.#host.clock, linkTellMs, () =>
+      log.setLinkUp(isDelivering(this.#service?.facts())),
+    );
     try {
       await Promise.all([this.#serve(log, signal), watching]);
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
       ended.abort();
+      stopTelling();
       await Promise.all([intake.stop(), monitor.stop(), watching]);
       await log.close();
       this.#cancelBufferAlarm();
