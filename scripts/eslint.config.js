@@ -25,6 +25,8 @@ const wrappers = {
 const harmless = ['path'];
 /** What tests need around temporary folders and child processes. */
 const testModules = [...harmless, 'fs/promises', 'os', 'child_process'];
+/** What benchmarks measure the event loop with. */
+const benchModules = [...testModules, 'fs', 'perf_hooks'];
 /** What the broker and the CoAP server in the testbed are plugged into. */
 const testbedModules = [...harmless, 'net', 'dgram'];
 
@@ -168,6 +170,7 @@ export default tseslint.config(
   },
   { files: ['src/testbed/**/*.ts'], rules: bans('testbed', { allowed: testbedModules }) },
   { files: ['test/**/*.ts', 'scripts/**/*.ts'], rules: bans('test', { allowed: testModules }) },
+  { files: ['test/bench/**/*.ts'], rules: bans('test', { allowed: benchModules }) },
   {
     files: ['test/host/**/*.ts'],
     rules: {

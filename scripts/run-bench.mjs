@@ -1,12 +1,14 @@
 // Compiles everything into build/ and runs the benchmarks of test/bench/ one after the other. Words narrow them by a part
-// of their name, options go to each of them: `npm run bench -- buffer --json --check`. With --json standard output holds one
-// object, by benchmark.
-import { spawnSync } from 'node:child_process';
+// of their name; the first option and all after it go to each of them: `npm run bench -- buffer --engines baton --check`.
+// With --json standard output holds one object, by benchmark.
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-const options = process.argv.slice(2).filter((word) => word.startsWith('--'));
-const filters = process.argv.slice(2).filter((word) => !word.startsWith('--'));
+const words = process.argv.slice(2);
+const at = words.findIndex((word) => word.startsWith('--'));
+const filters = at < 0 ? words : words.slice(0, at);
+const options = at < 0 ? [] : words.slice(at);
 const isJson = options.includes('--json');
 
 rmSync('build', { recursive: true, force: true });
@@ -22,11 +24,29 @@ if (files.length === 0) console.error('no benchmark matches: they are test/bench
 const results = {};
 const failed = [];
 for (const name of files) {
-  const stdio = ['ignore', isJson ? 'pipe' : 'inherit', 'inherit'];
-  const run = spawnSync(process.execPath, ['--expose-gc', join(root, name), ...options], { stdio });
-  if (run.status !== 0) failed.push(name);
-  if (isJson) results[name.replace('.bench.js', '')] = JSON.parse(run.stdout.toString() || 'null');
+  const { status, output } = await run(join(root, name));
+  if (status !== 0) failed.push(name);
+  if (isJson) results[name.replace('.bench.js', '')] = JSON.parse(output || 'null');
 }
 if (isJson) console.log(JSON.stringify(results));
 if (failed.length > 0) console.error(`failed: ${failed.join(', ')}`);
-process.exit(files.length > 0 && failed.length === 0 ? 0 : 1);
+process.exitCode = files.length > 0 && failed.length === 0 ? 0 : 1;
+
+/** Runs one benchmark; what tells this process to end is passed on, and it has time to clean up. */
+function run(file) {
+  const stdio = ['ignore', isJson ? 'pipe' : 'inherit', 'inherit'];
+  const child = spawn(process.execPath, ['--expose-gc', file, ...options], { stdio });
+  let output = '';
+  child.stdout?.on('data', (chunk) => (output += chunk.toString()));
+  const passOn = (signal) => child.kill(signal);
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+  for (const signal of signals) process.on(signal, passOn);
+  return new Promise((resolve) => {
+    child.on('close', (status, signal) => {
+      for (const each of signals) process.off(each, passOn);
+      // Nothing else is begun after a wish to end.
+      if (signal !== null || [129, 130, 143].includes(status)) process.exit(1);
+      resolve({ status, output });
+    });
+  });
+}

@@ -4,8 +4,9 @@ import { spawn, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 
 const out = '.build-powercut';
-const tsc = ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json', '--outDir', out];
-if (spawnSync(process.execPath, tsc, { stdio: ['ignore', 2, 2] }).status !== 0) process.exit(1);
+const tsc = 'node_modules/typescript/bin/tsc -p tsconfig.json --incremental --outDir'.split(' ');
+const compile = [...tsc, out, '--tsBuildInfoFile', join(out, 'tsbuildinfo')];
+if (spawnSync(process.execPath, compile, { stdio: ['ignore', 2, 2] }).status !== 0) process.exit(1);
 
 const main = join(out, 'test', 'powercut', 'powercut.js');
 const run = spawn(process.execPath, [main, ...process.argv.slice(2)], { stdio: 'inherit' });

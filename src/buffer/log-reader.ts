@@ -51,6 +51,8 @@ export class LogReader {
     const missing: { from: number; to: number }[] = [];
     let reached = request.after;
     let payloadBytes = 0;
+    const copier = new Copier();
+    const keep = (payload: Uint8Array): Uint8Array => copier.copy(payload);
     const isFull = (): boolean =>
       records.length >= request.countMax || payloadBytes >= request.payloadBytesMax;
     for (const slot of slots) {
@@ -60,19 +62,18 @@ export class LogReader {
       reached = Math.max(reached, span.first - 1);
       const last = span.last;
       const began = this.#bookmarkBefore(request.stream, slot, reached);
-      let ended: Bookmark | undefined;
-      await visitRecords(this.#source, slot, began ?? slotHead, (record, next) => {
+      const stopped = await visitRecords(this.#source, slot, began ?? slotHead, keep, (record) => {
         if (record.stream !== request.stream || record.seq <= reached) return undefined;
         if (record.seq > last) return 'stop';
         if (record.seq > reached + 1) missing.push({ from: reached + 1, to: record.seq - 1 });
         reached = record.seq;
         records.push(record);
         payloadBytes += record.payload.length;
-        if (!isFull() && record.seq < last) return undefined;
-        ended = { life: slot.life, seq: record.seq, ...next() };
-        return 'stop';
+        return isFull() || record.seq === last ? 'stop' : undefined;
       });
-      if (ended !== undefined) this.#move(request.stream, began, ended);
+      if (stopped !== undefined) {
+        this.#move(request.stream, began, { life: slot.life, seq: reached, ...stopped });
+      }
       if (!isFull() && reached < last) {
         missing.push({ from: reached + 1, to: last });
         reached = last;
@@ -98,3 +99,23 @@ export class LogReader {
 }
 
 const slotHead: ReadPlace = { offset: headerBytes, runBits: undefined };
+
+const piecesBytes = 16 * 1024;
+
+/** Copies many small pieces into few buffers: one each would cost more than its octets. */
+class Copier {
+  #memory = new Uint8Array(0);
+  #used = 0;
+
+  copy(piece: Uint8Array): Uint8Array {
+    if (4 * piece.length > piecesBytes) return piece.slice();
+    if (this.#used + piece.length > this.#memory.length) {
+      this.#memory = new Uint8Array(piecesBytes);
+      this.#used = 0;
+    }
+    const copy = this.#memory.subarray(this.#used, this.#used + piece.length);
+    copy.set(piece);
+    this.#used += piece.length;
+    return copy;
+  }
+}

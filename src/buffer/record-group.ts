@@ -1,7 +1,7 @@
 import { DecodeError } from '../base/errors.ts';
-import { millis, seq, unixMillis } from '../base/units.ts';
+import { millis, seq } from '../base/units.ts';
 import type { StreamName } from '../base/units.ts';
-import { needsWide, timeSources } from './record.ts';
+import { needsWide, timeSources, wallStamp } from './record.ts';
 import type { RecordContext, StoredRecord } from './record.ts';
 
 /**
@@ -54,38 +54,35 @@ export function decodeGroup(content: Uint8Array, context: RecordContext): Stored
   const run = context.runOf(reader.uint(runBytes));
   if (run === undefined) throw new DecodeError('a group of records belongs to no known run');
   const records: StoredRecord[] = [];
-  let before = start;
+  let { streamId, seq: number, tenths, unixMs, producerSeq } = start;
   while (!reader.isAtEnd) {
     const flags = reader.uint(1);
     const source = timeSources[flags & 7];
-    const isNext = (flags & flagNext) !== 0;
-    const streamId = isNext ? before.streamId : reader.uint(2);
-    const number = isNext ? before.seq + 1 : reader.uint(5);
-    const tenths = before.tenths + reader.zigzag();
-    const unixMs = before.unixMs + reader.zigzag();
+    if ((flags & flagNext) === 0) {
+      streamId = reader.uint(2);
+      number = reader.uint(5);
+    } else number += 1;
+    tenths += reader.zigzag();
+    unixMs += reader.zigzag();
     const bound = (flags & flagBound) === 0 ? undefined : reader.uint(2);
-    const producerSeq = (flags & flagProducer) === 0 ? undefined : before.producerSeq + reader.zigzag();
+    const hasProducer = (flags & flagProducer) !== 0;
+    if (hasProducer) producerSeq += reader.zigzag();
     const payload = reader.octets(reader.varint());
     const stream = context.streamOf(streamId);
     if (stream === undefined || source === undefined || number < 1) {
       throw new DecodeError(`record ${number} of stream number ${streamId} belongs to nothing known`);
     }
-    before = { streamId, seq: number, tenths, unixMs, producerSeq: producerSeq ?? before.producerSeq };
-    records.push({
+    const record: StoredRecord = {
       stream,
       seq: seq(number),
       logId: run.logId,
       runId: run.runId,
       bootId: run.bootId,
       monotonicMs: millis(tenths / 10),
-      wall: {
-        unixMs: unixMillis(unixMs),
-        source,
-        ...(bound === undefined ? {} : { errorBoundMs: millis(bound) }),
-      },
-      ...(producerSeq === undefined ? {} : { producerSeq }),
-      payload,
-    });
+      wall: wallStamp(unixMs, source, bound),
+      payload: context.keep(payload),
+    };
+    records.push(hasProducer ? { ...record, producerSeq } : record);
   }
   return records;
 }

@@ -45,6 +45,8 @@ export interface RecordContext {
   streamOf(id: number): StreamName | undefined;
   /** The run whose number ends with these 16 bits. */
   runOf(lowBits: number): Pick<StoredRecord, 'runId' | 'logId' | 'bootId'> | undefined;
+  /** What a record keeps of its payload, which lies in memory that will be used again. */
+  keep(payload: Uint8Array): Uint8Array;
 }
 
 /** Most streams that a log tells apart by number. */
@@ -109,10 +111,7 @@ export function recordBytes(record: NewRecord): number {
   return headBytes + (isWide ? 16 : 11) + bound + producer + payload.length;
 }
 
-/**
- * The record of a frame's content, whose payload stays a part of it; throws `DecodeError` for one that this version
- * or this log does not know.
- */
+/** The record of a frame's content; throws `DecodeError` for one that this version or this log does not know. */
 export function decodeRecord(content: Uint8Array, context: RecordContext): StoredRecord {
   const view = new DataView(content.buffer, content.byteOffset, content.length);
   const flags = content.length >= headBytes ? view.getUint16(2, true) : 0;
@@ -140,20 +139,26 @@ export function decodeRecord(content: Uint8Array, context: RecordContext): Store
     return value;
   };
   const monotonic = next(5);
-  const unixMs = unixMillis(next(6));
+  const unixMs = next(6);
   const errorBoundMs = hasBound ? next(2) : undefined;
   const producerSeq = hasProducer ? next(4) : undefined;
-  return {
+  const record: StoredRecord = {
     stream,
     seq: seq(number),
     logId: run.logId,
     runId: run.runId,
     bootId: run.bootId,
     monotonicMs: millis(isWide ? monotonic : monotonic / 10),
-    wall: { unixMs, source, ...(errorBoundMs === undefined ? {} : { errorBoundMs: millis(errorBoundMs) }) },
-    ...(producerSeq === undefined ? {} : { producerSeq }),
-    payload: content.subarray(at),
+    wall: wallStamp(unixMs, source, errorBoundMs),
+    payload: context.keep(content.subarray(at)),
   };
+  return producerSeq === undefined ? record : { ...record, producerSeq };
+}
+
+/** A wall-clock time from what a frame tells of it. */
+export function wallStamp(unixMs: number, source: TimeSource, errorBoundMs: number | undefined): WallStamp {
+  if (errorBoundMs === undefined) return { unixMs: unixMillis(unixMs), source };
+  return { unixMs: unixMillis(unixMs), errorBoundMs: millis(errorBoundMs), source };
 }
 
 /** The low bits of the run in a record frame's content. */

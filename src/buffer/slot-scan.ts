@@ -30,9 +30,10 @@ export interface SlotReport {
 export const sectorBytes = 512;
 
 /** What the numbers in the frames of `slot` stand for: what the slot tells, else what the log knows. */
-function contextOf(slot: Slot, identities: Identities): RecordContext {
+function contextOf(slot: Slot, identities: Identities, keep: RecordContext['keep']): RecordContext {
   let newest: { lowBits: number; identity: RunIdentity } | undefined;
   return {
+    keep,
     streamOf: (id) => slot.names.get(id) ?? identities.nameOf(id),
     runOf: (lowBits) => {
       if (newest?.lowBits === lowBits) return newest.identity;
@@ -62,34 +63,37 @@ export interface SlotSource {
 }
 
 /**
- * Calls `visit` for the records of a slot from `place` on, as far as its frames count, until it answers `stop`. `next` tells from where to read on for what follows the record.
+ * Calls `visit` for the records of a slot from `place` on, as far as its frames count, until it answers `stop`; then
+ * tells from where to read on. The records have what `keep` makes of their payloads.
  */
 export async function visitRecords(
   { handle, identities, windows }: SlotSource,
   slot: Slot,
   place: ReadPlace,
-  visit: (record: StoredRecord, next: () => ReadPlace) => 'stop' | undefined,
-): Promise<void> {
+  keep: RecordContext['keep'],
+  visit: (record: StoredRecord) => 'stop' | undefined,
+): Promise<ReadPlace | undefined> {
   const range = {
     start: slot.start + place.offset,
     end: slot.start + slot.length,
     nonce: slot.nonce,
     windows,
   };
-  const filter = new FrameFilter(slot, identities, place.runBits);
+  const filter = new FrameFilter(contextOf(slot, identities, keep), slot, identities, place.runBits);
+  let stopped: ReadPlace | undefined;
   await visitFrames(handle, range, (frame) => {
-    const taken = filter.take({ ...frame, content: frame.content.slice() });
+    const taken = filter.take(frame);
     if (taken === undefined || taken === 'context') return undefined;
     for (const [index, record] of taken.entries()) {
+      if (visit(record) !== 'stop') continue;
       // The rest of a group is found again from its head.
-      const next = (): ReadPlace => ({
-        offset: (index === taken.length - 1 ? frame.end : frame.offset) - slot.start,
-        runBits: filter.runBits,
-      });
-      if (visit(record, next) === 'stop') return 'stop';
+      const offset = (index === taken.length - 1 ? frame.end : frame.offset) - slot.start;
+      stopped = { offset, runBits: filter.runBits };
+      return 'stop';
     }
     return undefined;
   });
+  return stopped;
 }
 
 /**
@@ -118,7 +122,7 @@ export async function scanSlot(
     onUnreadable: () => (isUnreadable = true),
     onTrace: noteTorn,
   };
-  const filter = new FrameFilter(slot, identities, newestRunBits(slot));
+  const filter = new FrameFilter(contextOf(slot, identities, nothing), slot, identities, newestRunBits(slot));
   for (const [stream, { last }] of slot.spans) filter.pass(stream, last);
   await visitFrames(handle, range, (frame) => {
     const taken = filter.take(frame);
@@ -140,6 +144,9 @@ export async function scanSlot(
   return { damagedBytes, missing, tornSectors: [...torn], isUnreadable };
 }
 
+const noOctets = new Uint8Array(0);
+const nothing = (): Uint8Array => noOctets;
+
 function newestRunBits(slot: Slot): number | undefined {
   return slot.runs.size === 0 ? undefined : Math.max(...slot.runs.keys()) & 0xffff;
 }
@@ -155,10 +162,10 @@ class FrameFilter {
   readonly #context: RecordContext;
   readonly #passed = new Map<StreamName, number>();
 
-  constructor(slot: Slot, identities: Identities, runBits: number | undefined) {
+  constructor(context: RecordContext, slot: Slot, identities: Identities, runBits: number | undefined) {
     this.#slot = slot;
     this.#identities = identities;
-    this.#context = contextOf(slot, identities);
+    this.#context = context;
     this.runBits = runBits ?? (slot.run === undefined ? undefined : slot.run & 0xffff);
   }
 

@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 import { NodeTerminal } from '../host/terminal.ts';
+import { limitYoungGeneration } from '../host/young-generation.ts';
 import { runCli } from './cli.ts';
 import { exitCodes } from './command.ts';
 
+limitYoungGeneration();
 const stopping = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM'] as const) {
   process.on(name, () => {

@@ -15,6 +15,7 @@ const names = ['a', 'b', 'c'].map((name) => streamName(name));
 const idOf = (name: StreamName): number => names.indexOf(name) + 5;
 const identity = { runId: '0001abcd', logId: '89abcdef' };
 const context: RecordContext = {
+  keep: (payload) => payload.slice(),
   streamOf: (id) => names[id - 5],
   runOf: (lowBits) => (lowBits === 0xabcd ? identity : undefined),
 };

@@ -427,6 +427,12 @@ void t.test('the account over restarts', async (t) => {
   await gw.minutes(61);
   const overall = gw.watch.figures().flash.bytesPerDayOverall ?? 0;
   t.ok(Math.abs(overall - 864_000 * 4096) < 1e7, 'the mean rate is that of the time that Baton ran');
+  const ranMinutes = 5 * 60 + 61;
+  t.equal(
+    gw.watch.figures().flash.disk.bytesPerDayOverall,
+    Math.round(((5 * 512_000) / ranMinutes) * 1440),
+    'what was written while it did not run is not in its rate',
+  );
   await gw.stop();
 
   await gw.write(`${node}/device/cid`, '9999\n');
@@ -474,7 +480,7 @@ void t.test('in the text of a status', async (t) => {
     return renderStatus(status, columns);
   };
   t.match(shown(), /space 512\.0 MiB {2}no rate yet\n/u);
-  await gw.disk(60 * 512_000_000);
+  await gw.disk(332_000 * 512);
   await gw.wear('0x02 0x01', '0x01');
   await gw.minutes(60);
   const text = shown();
@@ -483,11 +489,17 @@ void t.test('in the text of a status', async (t) => {
   t.match(text, / {2}flash 140\.6 MiB written for 5\.5 MiB of readings, 25\.6 times {2}3\.3 GiB\/day\n/u);
   t.match(
     text,
-    / {2}disk mmcblk0 emmc AJTD4R 14\.9 GiB, 28\.6 GiB written since 2026-11-01 {2}686\.6 GiB\/day {2}20 % of its life used at most {2}reserve normal\n/u,
+    / {2}disk mmcblk0 emmc AJTD4R 14\.9 GiB\n {4}162\.1 MiB written since 2026-11-01 {2}3\.8 GiB\/day\n {4}at most 20 % of its life used {4}reserve normal\n/u,
   );
   t.match(
     text,
-    / {2}card life about 16 days at the present rate of the disk, 0\.3 % used since installed {2}if 14\.9 GiB take 3000 cycles at factor 4\n/u,
+    / {2}card life 8\.1 years at the present rate of the disk\n {4}less than 0\.1 % used so far, if 14\.9 GiB take 3000 cycles at factor 4\n/u,
+  );
+  const ours = shown(80).split('\n').slice(-9);
+  t.comment(ours.join('\n'));
+  t.notOk(
+    ours.some((line) => line.includes('…')),
+    'nothing is cut off at 80 columns',
   );
   for (const line of shown(40).split('\n')) t.ok(line.length <= 40);
   t.throws(() => parseStatus({ ...base, ...gw.watch.figures(), flash: {} }), { code: 'DECODE' });

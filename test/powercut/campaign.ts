@@ -114,7 +114,7 @@ export class Campaign {
         const order = { store: store.name, directory, logPath, seed, session, end };
         const { file, words } = workCommand(store, order);
         const ended = await this.#rig.attempt(file, words, limitMs, factsPath);
-        const isAsPlanned = end === 'kill' ? ended.signal === 'SIGKILL' : ended.code === 0;
+        const isAsPlanned = end === 'close' ? ended.code === 0 : ended.signal === 'SIGKILL';
         if (!isAsPlanned) throw new Error(`${store.name}: session ${session} failed: ${toldBy(ended)}`);
       }
       // Before unmounting, which writes more.
@@ -202,6 +202,7 @@ export async function checkState(
       await unmount();
     }
   } catch (error) {
+    if (rig.isEnded) throw error;
     return error instanceof Error ? error.message : String(error);
   } finally {
     await fs.rm(path, { force: true });
@@ -215,14 +216,15 @@ function toldBy({ code, signal, stderr }: Ended): string {
   return told || `exit code ${code}`;
 }
 
-/** The stretches of a recording in which a store was being opened. */
+/** The stretches of a recording in which a store was being opened, and had just been. */
 function startsOf(facts: readonly Fact[], range: CutRange): CutRange[] {
   const windows: CutRange[] = [];
   let first: number | undefined;
   for (const { kind, at } of facts) {
     if (kind === 'opening') first = Math.max(range.first, at);
-    if (kind === 'opened' && first !== undefined && at >= first) windows.push({ first, last: at });
-    if (kind === 'opened') first = undefined;
+    if (kind !== 'opened' || first === undefined) continue;
+    windows.push({ first, last: at }, { first: at, last: Math.min(range.last, at + 1) });
+    first = undefined;
   }
   return windows;
 }

@@ -38,39 +38,46 @@ export async function entryCount(handle: FileHandle): Promise<number> {
   return Number(new DataView(count.buffer).getBigUint64(0, true));
 }
 
+/** Takes the facts of a store at work. */
+export interface Witness {
+  /** Notes what may reach the disk from now on. */
+  allow(fact: FactBody): void;
+  /** Notes what must be on the disk by now. */
+  oblige(fact: FactBody): Promise<void>;
+}
+
 /**
- * Writes facts to standard output, which is a file: each is there when the call that makes it goes on, and outlives a
- * SIGKILL. It dates them on the safe side: what is allowed not later, what is owed not earlier than it happened.
+ * Writes facts to standard output: each is there when the call that makes it goes on, and outlives a SIGKILL. Beside a
+ * write log it dates them on the safe side: what is allowed not later, what is owed not earlier than it happened.
  */
-export class Witness {
-  readonly #log: FileHandle;
+export class PrintingWitness implements Witness {
+  readonly #log: FileHandle | undefined;
   #count: number;
 
-  private constructor(log: FileHandle, count: number) {
+  private constructor(log: FileHandle | undefined, count: number) {
     this.#log = log;
     this.#count = count;
   }
 
-  /** `logPath` is the write log that the image is recorded to. */
-  static async open(logPath: string): Promise<Witness> {
+  /** `logPath` is the write log that the image is recorded to; without one all facts are of time 0. */
+  static async open(logPath?: string): Promise<PrintingWitness> {
+    if (logPath === undefined) return new PrintingWitness(undefined, 0);
     const log = await fs.open(logPath, 'r');
-    return new Witness(log, await entryCount(log));
+    return new PrintingWitness(log, await entryCount(log));
   }
 
-  /** Notes what may reach the disk from now on. */
   allow(fact: FactBody): void {
     print({ ...fact, at: this.#count });
   }
 
-  /** Notes what must be on the disk by now. */
   async oblige(fact: FactBody): Promise<void> {
-    const at = await entryCount(this.#log);
+    const at = this.#log === undefined ? 0 : await entryCount(this.#log);
     this.#count = Math.max(this.#count, at);
     print({ ...fact, at });
   }
 
   async close(): Promise<void> {
-    await this.#log.close();
+    await this.#log?.close();
   }
 }
 
@@ -80,14 +87,21 @@ function print(fact: Fact): void {
 
 /** The facts of a file, in the order in which they were noted. */
 export async function readFacts(path: string): Promise<Fact[]> {
-  const lines = (await fs.readFile(path, 'utf8')).split('\n').filter((line) => line !== '');
-  return lines.map((line) => JSON.parse(line) as Fact);
+  return parseFacts(await fs.readFile(path, 'utf8'));
 }
 
-/** The payload that the name of a record, such as `meter#0.17:160`, stands for; its length is the last number. */
+/** The facts in a text, a line each; a last line that does not end does not count. */
+export function parseFacts(text: string): Fact[] {
+  return text
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as Fact);
+}
+
+/** The payload of the record `id`, such as `meter#0.17:160`: as many octets as the last number tells, if they suffice. */
 export function payloadOf(id: string): Uint8Array {
   const head = Buffer.from(`${id}/`);
-  const size = Math.max(head.length, Number(id.slice(id.lastIndexOf(':') + 1)));
+  const size = Math.max(head.length + 4, Number(id.slice(id.lastIndexOf(':') + 1)));
   return Buffer.concat([head, new SeededEntropy(hashText(id)).bytes(size - head.length)]);
 }
 

@@ -28,6 +28,7 @@ export interface StreamKnowledge {
 /** What `facts` say of a stream. */
 export function knowledgeOf(facts: readonly Fact[], stream: string): StreamKnowledge {
   const stored = new Map<number, { id: string; logId: string }>();
+  const numbers = new Map<string, number>();
   const appended = new Set<string>();
   let settled = 0;
   let durable = 0;
@@ -40,6 +41,9 @@ export function knowledgeOf(facts: readonly Fact[], stream: string): StreamKnowl
       const before = stored.get(number);
       if (before !== undefined && before.id !== id)
         throw new Error(`${stream} ${number} was reported stored as ${before.id} and as ${id}`);
+      if ((numbers.get(id) ?? number) !== number)
+        throw new Error(`${stream}: ${id} was reported stored as ${numbers.get(id)} and as ${number}`);
+      numbers.set(id, number);
       stored.set(number, { id, logId });
     } else settled = Math.max(settled, fact.through);
   }

@@ -31,6 +31,8 @@ export class LogDriver {
   readonly #options: LogSession;
   readonly #streams: readonly StreamName[];
   readonly #settled: Map<StreamName, number>;
+  /** What was noted as stored, by stream and number. */
+  readonly #noted = new Set<string>();
   #count = 0;
 
   private constructor(log: ReadingLog, options: LogSession, settled: Map<StreamName, number>) {
@@ -86,7 +88,7 @@ export class LogDriver {
 
   /** Leaves appends and an unsaved acknowledgement in flight. */
   async leaveInFlight(): Promise<void> {
-    for (let index = 0; index < 4; index++) void this.#append(this.#drawStream());
+    for (const stream of this.#streams) void this.#append(stream);
     await this.#deliver(this.#drawStream());
     await sleep(clock, millis(this.#draw(3)));
   }
@@ -151,12 +153,14 @@ export class LogDriver {
   }
 
   async #noteStored({ stream, seq: number, logId, payload }: StoredRecord): Promise<void> {
+    if (this.#noted.has(`${stream} ${number}`)) return;
+    this.#noted.add(`${stream} ${number}`);
     await this.#options.witness.oblige({ kind: 'stored', stream, id: idOf(payload), seq: number, logId });
   }
 
   async #deliver(stream: StreamName): Promise<void> {
     const window = await this.#log.peek(stream, 1 + this.#draw(2 * this.#options.workload.groupMax));
-    for (const { payload } of window) idOf(payload);
+    await Promise.all(window.map((record) => this.#noteStored(record)));
     const through = window.at(-1)?.seq ?? 0;
     if (through === 0) return;
     this.#options.witness.allow({ kind: 'acknowledging', stream, through });

@@ -16,13 +16,14 @@
 // --states N   states of Baton's log (default 24); the others get a fifth of it each, at least 8
 // --seed S     the same use and the same draw of cuts; timing still differs, so failing states are kept as images
 // --only NAME  only stores whose name contains it
-// --replay DIR checks a kept state again
+// --keep DIR   where failing states are kept (default .build-powercut/failed); --replay DIR checks one again
 // --json       prints one object; --check exits with 1 when a state fails or a defect is not caught
 // Exit code 2: power cuts cannot be tried here, and nothing is proven.
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { gunzip, gzip } from 'node:zlib';
+import { ConfigError } from '../../src/base/errors.ts';
 import { NodeClock } from '../../src/host/clock.ts';
 import { NodeEntropy } from '../../src/host/entropy.ts';
 import { Campaign, checkState } from './campaign.ts';
@@ -48,6 +49,8 @@ const { values } = parseArgs({
 const clock = new NodeClock();
 const seed = values.seed === undefined ? new NodeEntropy().uint32() : Number(values.seed);
 const states = Number(values.states);
+/** As of a shell whose command was interrupted. */
+const interruptedCode = 130;
 /** Failing states kept of one run, about 100 KB each. */
 const keptMax = 10;
 const kept: string[] = [];
@@ -67,6 +70,7 @@ async function main(): Promise<number> {
     await checkRig(rig);
     return values.replay === undefined ? await runAll(rig) : await replay(rig, values.replay);
   } catch (error) {
+    if (rig?.isEnded === true) return interruptedCode;
     if (!(error instanceof NotRunError)) throw error;
     console.error(`power cuts: NOT RUN, nothing is proven: ${error.message}`);
     if (values.json) console.log(JSON.stringify({ states: 0, failures: 0, notRun: error.message, seed }));
@@ -81,7 +85,12 @@ async function runAll(rig: Rig): Promise<number> {
   const beganMs = clock.monotonicMs();
   const campaign = new Campaign(rig, seed, keepState);
   const results: StoreResult[] = [];
-  for (const [store, count] of countsOf(stores.filter(({ name }) => name.includes(values.only)))) {
+  const chosen = stores.filter(({ name }) => name.includes(values.only));
+  if (chosen.length === 0)
+    throw new ConfigError(
+      `no store has ${values.only} in its name: ${stores.map(({ name }) => name).join(', ')}`,
+    );
+  for (const [store, count] of countsOf(chosen)) {
     const result = await campaign.run(store, count);
     results.push(result);
     if (!values.json) printReport(result);
@@ -137,7 +146,7 @@ function disposeOnSignal(rig: Rig): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.once(signal, () => {
       tell(`power cuts: ended by ${signal}`);
-      void rig.dispose().finally(() => process.exit(130));
+      void rig.dispose();
     });
   }
 }

@@ -45,6 +45,7 @@ export async function checkRig(rig: Rig): Promise<void> {
     const recorder = await rig.record(await fs.readFile(image));
     await recorder.stop();
   } catch (cause) {
+    if (rig.isEnded) throw cause;
     const text = cause instanceof Error ? cause.message : String(cause);
     throw new NotRunError(`a recorded image cannot be mounted here: ${text}`, { cause });
   }

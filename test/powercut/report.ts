@@ -1,4 +1,6 @@
-import type { StoreResult } from './campaign.ts';
+import type { StateFailure, StoreResult } from './campaign.ts';
+
+const shownMax = 10;
 
 /** What `--json` prints. */
 export interface Summary {
@@ -7,6 +9,8 @@ export interface Summary {
   readonly failures: number;
   readonly stores: Readonly<Record<string, { states: number; failures: number }>>;
   readonly controls: Readonly<Record<string, { states: number; failures: number; caught?: boolean }>>;
+  /** The first of the failures of those that should have none. */
+  readonly failed: readonly (StateFailure & { readonly store: string })[];
   readonly seconds: number;
   readonly seed: number;
 }
@@ -27,6 +31,10 @@ export function summaryOf(results: readonly StoreResult[], seconds: number, seed
     failures: product.reduce((sum, { failures }) => sum + failures.length, 0),
     stores: Object.fromEntries(product.map((result) => [result.store.name, counts(result)])),
     controls: Object.fromEntries(others.map((result) => [result.store.name, control(result)])),
+    failed: results
+      .filter(({ store }) => store.role !== 'defect')
+      .flatMap(({ store, failures }) => failures.map((failure) => ({ store: store.name, ...failure })))
+      .slice(0, shownMax),
     seconds,
     seed,
   };
@@ -51,7 +59,7 @@ export function printReport({ store, states, failures, entries, figures, seconds
     store.role === 'defect' ? (failures.length > 0 ? 'caught' : 'NOT CAUGHT') : `${failures.length} failed`;
   const columns = [store.name.padEnd(20), `${states} states`.padStart(10), outcome.padStart(10)];
   console.log(`${columns.join('  ')}  ${seconds.toFixed(1)} s  ${entries} requests ${counts.join(', ')}`);
-  const shown = store.role === 'defect' ? failures.slice(0, 1) : failures.slice(0, 10);
+  const shown = store.role === 'defect' ? failures.slice(0, 1) : failures.slice(0, shownMax);
   for (const { position, outcome: what, message } of shown) {
     console.log(`  cut at ${position}, ${what}: ${message}`);
   }

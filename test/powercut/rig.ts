@@ -11,7 +11,7 @@ const clock = new NodeClock();
 const execute = promisify(execFile);
 
 /** Octets of the image that stores write to. */
-export const imageBytes: number = 32 * 1024 * 1024;
+export const imageBytes: number = 16 * 1024 * 1024;
 
 /** How a process ended, and what it wrote. */
 export interface Ended {
@@ -40,6 +40,8 @@ export class Rig {
   readonly #directory: TemporaryDirectory;
   readonly #abort = new AbortController();
   readonly #undo = new Set<() => Promise<void>>();
+  readonly #running = new Set<Promise<unknown>>();
+  #disposing: Promise<void> | undefined;
   #count = 0;
 
   private constructor(directory: TemporaryDirectory) {
@@ -51,6 +53,11 @@ export class Rig {
     return new Rig(await createTemporaryDirectory('baton-powercut-'));
   }
 
+  /** Whether it was disposed of: what fails from then on tells nothing. */
+  get isEnded(): boolean {
+    return this.#abort.signal.aborted;
+  }
+
   /** A new name in the directory. */
   place(name: string): string {
     this.#count += 1;
@@ -60,11 +67,15 @@ export class Rig {
   /** Runs a program to its end; rejects with what it wrote to standard error when it fails. */
   async run(file: string, words: readonly string[]): Promise<string> {
     this.#abort.signal.throwIfAborted();
+    const running = execute(file, words, { maxBuffer: 1 << 26 });
+    this.#running.add(running);
     try {
-      return (await execute(file, words, { maxBuffer: 1 << 26 })).stdout;
+      return (await running).stdout;
     } catch (cause) {
       const told = cause instanceof Error && 'stderr' in cause ? String(cause.stderr).trim() : '';
       throw new Error(`${file} ${words.join(' ')} failed: ${told || String(cause)}`, { cause });
+    } finally {
+      this.#running.delete(running);
     }
   }
 
@@ -92,7 +103,9 @@ export class Rig {
     this.#undo.add(stop);
     const cancel = clock.schedule(millis(limitMs), () => child.kill('SIGKILL'));
     try {
-      return await ended;
+      const end = await ended;
+      this.#abort.signal.throwIfAborted();
+      return end;
     } finally {
       cancel();
       this.#undo.delete(stop);
@@ -110,6 +123,7 @@ export class Rig {
 
   /** Mounts an image on a loop device of its own. */
   async mount(image: string, point: string): Promise<() => Promise<void>> {
+    this.#abort.signal.throwIfAborted();
     await fs.mkdir(point, { recursive: true });
     const unmount = async (): Promise<void> => {
       if (!(await fs.readFile('/proc/self/mounts', 'utf8')).includes(` ${point} `)) return;
@@ -207,10 +221,25 @@ export class Rig {
   }
 
   /** Ends what runs, unmounts what is mounted, the newest first, and removes the directory. */
-  async dispose(): Promise<void> {
+  dispose(): Promise<void> {
     this.#abort.abort(new Error('the run was ended'));
+    this.#disposing ??= this.#dispose();
+    return this.#disposing;
+  }
+
+  async #dispose(): Promise<void> {
+    // A mount that is being made is undone only once it is there.
+    await Promise.allSettled(this.#running);
     for (const undo of [...this.#undo].reverse()) await undo().catch(() => undefined);
-    await this.#directory.remove();
+    for (let tries = 0; ; tries++) {
+      try {
+        return await this.#directory.remove();
+      } catch (error) {
+        // Whoever was interrupted may still have added a file.
+        if (tries > 20) throw error;
+        await sleep(clock, millis(50));
+      }
+    }
   }
 }
 

@@ -63,6 +63,9 @@ export async function workSmallState(
   const journal = await journalIn(filesystem, directory);
   const saved = (await state.load())?.count ?? 0;
   const entered = journal.entries().at(-1)?.count ?? 0;
+  // What a killed process left and this one has read must stay, too.
+  if (saved > 0) await witness.oblige({ kind: 'saved', count: saved });
+  if (entered > 0) await witness.oblige({ kind: 'entered', count: entered });
   await witness.oblige({ kind: 'opened' });
   await Promise.all([
     saveMany(state, saved, witness, entropy),

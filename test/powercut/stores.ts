@@ -1,9 +1,9 @@
 import * as path from 'node:path';
-import type { Filesystem } from '../../src/host/filesystem.ts';
+import type { FileHandle, Filesystem } from '../../src/host/filesystem.ts';
 import { mutate } from '../buffer/mutants.ts';
 
-/** How a session of a store ends: by SIGKILL of itself, or in order. */
-export type SessionEnd = 'kill' | 'close';
+/** How a session of a store ends: by SIGKILL of itself, the same between a write and its flush, or in order. */
+export type SessionEnd = 'kill' | 'killUnsynced' | 'close';
 
 /** Something that stores, and what is expected of it. */
 export interface Store {
@@ -27,7 +27,15 @@ export interface Store {
 }
 
 const log = (workload: string): { kind: 'log'; workload: string } => ({ kind: 'log', workload });
-const restarts: readonly SessionEnd[] = ['kill', 'close', 'kill', 'kill', 'close', 'close', 'kill', 'kill'];
+const restarts: readonly SessionEnd[] = [
+  'kill',
+  'close',
+  'killUnsynced',
+  'killUnsynced',
+  'close',
+  'killUnsynced',
+  'kill',
+];
 
 /** Baton's log, the small state beside it, and the controls. */
 export const stores: readonly Store[] = [
@@ -39,12 +47,12 @@ export const stores: readonly Store[] = [
     name: 'baton-cut-again',
     role: 'product',
     engine: log('reopens'),
-    sessions: ['kill', 'kill'],
+    sessions: ['killUnsynced', 'kill'],
     share: 0.2,
     openShare: 0.5,
     cutsBefore: 2,
   },
-  { name: 'small-state', role: 'product', engine: { kind: 'smallState' }, sessions: ['kill', 'kill'], openShare: 0.2 },
+  { name: 'small-state', role: 'product', engine: { kind: 'smallState' }, sessions: ['killUnsynced', 'killUnsynced', 'kill'], openShare: 0.2 },
   {
     name: 'sqlite-full',
     role: 'control',
@@ -89,6 +97,21 @@ export function storeOf(name: string): Store {
 /** The file system as a store with a flaw uses it. */
 export function flawed(inner: Filesystem, flaw: Store['flaw']): Filesystem {
   if (flaw !== 'noSync') return mutate(inner, flaw);
+  return withHandles(inner, (_, handle) => ({ ...handle, datasync: () => Promise.resolve() }));
+}
+
+/** A file system that calls `onWrite` after each write to slots or to a journal, before it can be made durable. */
+export function watched(inner: Filesystem, onWrite: () => void): Filesystem {
+  return withHandles(inner, (path, handle) => {
+    if (!/\/slots$|\.journal$/.test(path)) return handle;
+    return { ...handle, write: (data, position) => handle.write(data, position).then(onWrite) };
+  });
+}
+
+function withHandles(
+  inner: Filesystem,
+  change: (path: string, handle: FileHandle) => FileHandle,
+): Filesystem {
   return {
     list: (directory) => inner.list(directory),
     createDirectory: (directory) => inner.createDirectory(directory),
@@ -97,13 +120,13 @@ export function flawed(inner: Filesystem, flaw: Store['flaw']): Filesystem {
     syncDirectory: (directory) => inner.syncDirectory(directory),
     open: async (file, options) => {
       const handle = await inner.open(file, options);
-      return {
+      return change(file, {
         read: (target, position) => handle.read(target, position),
         write: (data, position) => handle.write(data, position),
+        datasync: () => handle.datasync(),
         size: () => handle.size(),
         close: () => handle.close(),
-        datasync: () => Promise.resolve(),
-      };
+      });
     },
   };
 }

@@ -2,11 +2,11 @@
 // order. Its one argument is a `WorkOrder`; facts go to standard output.
 import { NodeFilesystem } from '../../src/host/filesystem.ts';
 import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
-import { Witness } from './facts.ts';
+import { PrintingWitness } from './facts.ts';
 import { LogDriver } from './log-driver.ts';
 import { logWorkload } from './log-workloads.ts';
 import { workSmallState } from './small-state.ts';
-import { flawed, storeOf } from './stores.ts';
+import { flawed, storeOf, watched } from './stores.ts';
 import type { WorkOrder } from './stores.ts';
 
 const {
@@ -19,16 +19,23 @@ const {
 } = JSON.parse(process.argv[2] ?? '') as WorkOrder;
 const { engine, flaw } = storeOf(name);
 const entropy = new SeededEntropy(seed).fork(`${name} ${session}`);
-const filesystem = flawed(new NodeFilesystem(), flaw);
-const witness = await Witness.open(logPath);
+const kill = (): boolean => process.kill(process.pid, 'SIGKILL');
+let isArmed = false;
+const filesystem = watched(flawed(new NodeFilesystem(), flaw), () => isArmed && kill());
+const witness = await PrintingWitness.open(logPath);
 
-if (engine.kind === 'smallState') await workSmallState(filesystem, directory, witness, entropy);
+if (engine.kind === 'smallState') {
+  await workSmallState(filesystem, directory, witness, entropy);
+  isArmed = end === 'killUnsynced';
+  if (isArmed) await workSmallState(filesystem, directory, witness, entropy);
+}
 if (engine.kind === 'log') {
   const workload = logWorkload(engine.workload);
   const driver = await LogDriver.open({ filesystem, directory, workload, session, witness, entropy });
   await driver.work();
+  isArmed = end === 'killUnsynced';
   if (end === 'close') await driver.close();
   else await driver.leaveInFlight();
 }
-if (end === 'kill') process.kill(process.pid, 'SIGKILL');
+if (end === 'kill') kill();
 await witness.close();

@@ -16,12 +16,8 @@ export function flashLines({ buffer, flash }: GatewayStatus): Line[] {
     ),
   ];
   if (flash === undefined) return [space];
-  return [
-    space,
-    writtenLine(flash),
-    diskLine(flash.disk),
-    ...(flash.card === undefined ? [] : [cardLine(flash.card)]),
-  ];
+  const { disk, card } = flash;
+  return [space, writtenLine(flash), ...diskLines(disk), ...(card === undefined ? [] : cardLines(card))];
 }
 
 function writtenLine(flash: FlashStatus): Line {
@@ -34,42 +30,43 @@ function writtenLine(flash: FlashStatus): Line {
   ];
 }
 
-function diskLine(disk: DiskStatus): Line {
-  if (disk.type === 'unknown') return [span(`  disk unknown: ${safe(disk.reason ?? '', 200)}`, 'dim')];
-  const model = disk.model === undefined ? '' : ` ${safe(disk.model, 40)}`;
-  const since = disk.sinceUnixMs === undefined ? '' : ` since ${dateText(disk.sinceUnixMs)}`;
-  const written = disk.writtenBytes === undefined ? '' : `, ${bytesText(disk.writtenBytes)} written${since}`;
-  return [
-    span(
-      `  disk ${safe(disk.name ?? '', 32)} ${disk.type}${model} ${bytesText(disk.sizeBytes ?? 0)}${written}`,
-    ),
+function diskLines(disk: DiskStatus): Line[] {
+  if (disk.type === 'unknown') return [[span(`  disk unknown: ${safe(disk.reason ?? '', 200)}`, 'dim')]];
+  const parts = [disk.name, disk.type === 'other' ? undefined : disk.type, disk.model];
+  const name = parts.filter((part) => part !== undefined).map((part) => safe(part, 32));
+  const first: Line = [span(`  disk ${name.join(' ')} ${bytesText(disk.sizeBytes ?? 0)}`)];
+  const written: Line = [
+    span(`    ${bytesText(disk.writtenBytes ?? 0)} written since ${dateText(disk.sinceUnixMs)}`),
     span(rateText(disk), 'dim'),
-    ...wearSpans(disk),
   ];
+  const wear = wearSpans(disk);
+  return [first, ...(disk.writtenBytes === undefined ? [] : [written]), ...(wear.length === 0 ? [] : [wear])];
 }
 
 function wearSpans({ lifeTime, preEol }: DiskStatus): Span[] {
   const used = Math.max(lifeTime?.typeA ?? 0, lifeTime?.typeB ?? 0);
-  const text = used > 10 ? 'life time exceeded' : `${shortNumber(10 * used)} % of its life used at most`;
+  const text = used > 10 ? 'life time exceeded' : `at most ${shortNumber(10 * used)} % of its life used`;
   return [
-    span(used === 0 ? '' : `  ${text}`, used >= 10 ? 'bad' : 'good'),
-    span(preEol === undefined ? '' : `  reserve ${preEol}`, preEol === 'normal' ? 'good' : 'bad'),
+    ...(used === 0 ? [] : [span(`    ${text}`, used >= 10 ? 'bad' : 'good')]),
+    ...(preEol === undefined ? [] : [span(`    reserve ${preEol}`, preEol === 'normal' ? 'good' : 'bad')]),
   ];
 }
 
-function cardLine(card: CardStatus): Line {
-  const { years, yearsOverall, wornShare, enduranceCycles, nandFactor, basis } = card;
+function cardLines(card: CardStatus): Line[] {
+  const { years, yearsOverall, wornShare, enduranceCycles, nandFactor, basis, capacityBytes } = card;
+  const projected = years ?? yearsOverall;
+  const rate = years === undefined ? 'mean' : 'present';
   const life =
-    (years ?? yearsOverall) === undefined
-      ? 'no rate yet'
-      : `about ${yearsText(years ?? yearsOverall)} at the ${years === undefined ? 'mean' : 'present'} rate of the ${basis}`;
-  const worn = wornShare === undefined ? '' : `, ${shareText(wornShare)} used since installed`;
+    projected === undefined ? 'not known yet' : `${yearsText(projected)} at the ${rate} rate of the ${basis}`;
+  const worn = wornShare === undefined ? '' : `${shareText(wornShare)} used so far, `;
   return [
-    span(`  card life ${life}${worn}`),
-    span(
-      `  if ${bytesText(card.capacityBytes)} take ${shortNumber(enduranceCycles)} cycles at factor ${shortNumber(nandFactor)}`,
-      'dim',
-    ),
+    [span(`  card life ${life}`)],
+    [
+      span(
+        `    ${worn}if ${bytesText(capacityBytes)} take ${shortNumber(enduranceCycles)} cycles at factor ${shortNumber(nandFactor)}`,
+        'dim',
+      ),
+    ],
   ];
 }
 
@@ -96,7 +93,7 @@ function shareText(share: number): string {
   return percent > 0 && percent < 0.1 ? 'less than 0.1 %' : `${shortNumber(percent)} %`;
 }
 
-function dateText(unixMs: number): string {
+function dateText(unixMs = Number.NaN): string {
   const date = new Date(unixMs);
   return Number.isNaN(date.getTime()) ? '-' : date.toISOString().slice(0, 10);
 }
