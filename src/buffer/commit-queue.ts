@@ -30,6 +30,8 @@ export interface CommitQueueParts {
   readonly save: () => Promise<boolean>;
   /** Has the accounts made durable before long. */
   readonly saveSoon: () => void;
+  /** The container has vanished, as the message says. */
+  readonly onGone: (message: string) => void;
 }
 
 /** Records on their way to the disk: one flush at a time, what arrives meanwhile is the next commit. */
@@ -226,12 +228,21 @@ export class CommitQueue {
     parts: ReadonlyMap<CommitPart, Batch>,
     failures: ReadonlyMap<CommitPart, unknown>,
   ): Promise<void> {
-    for (const part of failures.keys()) this.#parts.open.abandon(part.slot);
-    await this.#parts.save();
+    const { isGone } = this.#parts.pool;
+    if (!isGone) {
+      for (const part of failures.keys()) this.#parts.open.abandon(part.slot);
+      await this.#parts.save();
+    }
     for (const [part, error] of failures) {
       const refusal = this.#diskRefusal(error);
       this.#answer(new Map((parts.get(part)?.items ?? []).map((item) => [item, refusal])));
+      if (isGone && refusal.kind === 'refused') this.#giveUp(refusal);
     }
+  }
+
+  #giveUp(refusal: AppendResult & { kind: 'refused' }): void {
+    this.#answer(new Map(this.#queue.map((item) => [item, refusal])));
+    this.#parts.onGone(refusal.message);
   }
 
   #diskRefusal(error: unknown): AppendResult {

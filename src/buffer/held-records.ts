@@ -98,6 +98,26 @@ export class HeldRecords {
     return { held: held.length, heldBytes, passed: this.#passed, dropped: this.#dropped };
   }
 
+  /** Takes over what another log held whose disk has vanished; numbers go on after its newest stored ones. */
+  adopt(other: HeldRecords): void {
+    this.#isLinkUp = other.#isLinkUp;
+    other.#isLinkUp = false;
+    this.#passed = other.#passed;
+    this.#dropped = other.#dropped;
+    for (const [stream, former] of other.#streams) {
+      const held = this.#of(stream);
+      const { records } = former;
+      former.records = [];
+      // What was settled while the other one closed down has numbers too.
+      const through = (records[0]?.seq ?? former.ledger.last + 1) - 1;
+      if (through > held.ledger.last) held.ledger.skip(through);
+      held.records = records;
+      held.isAhead = true;
+      this.#heldBytes += records.reduce((sum, record) => sum + storedBytes(record), 0);
+    }
+    if (this.#heldBytes > 0) this.#arm();
+  }
+
   /** Tells whether records are being delivered; when not, what is held goes to the disk. */
   setLinkUp(isUp: boolean): void {
     this.#isLinkUp = isUp;

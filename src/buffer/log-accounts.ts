@@ -8,7 +8,7 @@ import type { LogDamage, StreamOptions } from './log-options.ts';
 import type { LogAge, LogTime } from './log-time.ts';
 import type { StreamStats } from './log-results.ts';
 import type { StoredRecord } from './record.ts';
-import type { RecoveredLog } from './recovery.ts';
+import type { Predecessor, RecoveredLog } from './recovery.ts';
 import type { Identities } from './identities.ts';
 import { encodeSummary, estimateStamp } from './slot.ts';
 import type { Slot, Stamp, StreamSpan } from './slot.ts';
@@ -150,6 +150,19 @@ export class LogAccounts {
       }
     });
     return this.#saving;
+  }
+
+  /** What a log hands on to one that takes its place. */
+  predecessor(): Predecessor {
+    const ledgers = new Map([...this.#ledgers].map(([name, ledger]) => [name, ledger.state()]));
+    const time = this.time.state(this.#clock.monotonicMs());
+    return { run: this.#identities.run, time, wear: this.#wear.state(), ledgers };
+  }
+
+  /** Closes the cursor of a log that has vanished. */
+  async abandon(): Promise<void> {
+    await this.#saving;
+    await this.#cursor.close();
   }
 
   /** Counts per stream; pending is counted over the slots, independently of the rest (B2). */

@@ -67,9 +67,9 @@ export interface LogDamage {
    * `cursor` one or both cursor records; `slot` a slot that cannot be read, is of another version, or was set aside
    * after a failed write; `records` numbers of a stream that no frame holds; `tail` something torn after the last
    * intact frame of an unfinished slot, as a power cut leaves it; `space` the disk has no room for all slots, the log
-   * holds less than its quota; `account` the counters do not add up, a defect in Baton.
+   * holds less than its quota; `place` the files were removed or replaced while in use; `account` the counters do not add up, a defect in Baton.
    */
-  readonly kind: 'cursor' | 'slot' | 'records' | 'tail' | 'space' | 'account';
+  readonly kind: 'cursor' | 'slot' | 'records' | 'tail' | 'space' | 'place' | 'account';
   /** Records lost, as far as known. */
   readonly count: number;
   readonly stream?: StreamName;

@@ -1,27 +1,28 @@
 import { assert } from '../base/assert.ts';
+import { errorText } from '../base/errors.ts';
 import { bytes, millis, seq as toSeq } from '../base/units.ts';
 import type { Seq, StreamName } from '../base/units.ts';
 import type { CancelTimer, Clock } from '../host/clock.ts';
+import { FileError } from '../host/filesystem.ts';
 import { CommitQueue } from './commit-queue.ts';
 import { Evictions } from './evictions.ts';
 import { Expiry } from './expiry.ts';
 import { HeldRecords } from './held-records.ts';
 import type { Deferred } from './held-records.ts';
-import type { Identities } from './identities.ts';
-import { LogAccounts } from './log-accounts.ts';
-import { checkBootId, checkLimits, checkStreams, slotBytesFor } from './log-options.ts';
+import type { LogAccounts } from './log-accounts.ts';
 import type { LogLimits, ReadingLogOptions, StreamOptions } from './log-options.ts';
-import { OpenSlots, continuable } from './open-slots.ts';
+import { clearPlace, openParts } from './log-parts.ts';
+import type { LogParts } from './log-parts.ts';
+import { OpenSlots } from './open-slots.ts';
 import { LogReader } from './log-reader.ts';
 import { refused } from './log-results.ts';
 import type { AppendResult, FlashStats, LogStats, StreamStats } from './log-results.ts';
 import { checkRecord, storedBytes } from './record-checks.ts';
 import type { NewRecord, StoredRecord } from './record.ts';
-import { recoverLog } from './recovery.ts';
-import type { Slot } from './slot.ts';
-import { SlotPool, largestFrameBytes } from './slot-pool.ts';
+import { largestFrameBytes } from './slot-pool.ts';
+import type { SlotPool } from './slot-pool.ts';
 import type { StreamLedger } from './stream-ledger.ts';
-import { WearLedger } from './wear-ledger.ts';
+import type { WearLedger } from './wear-ledger.ts';
 
 /**
  * The durable buffer: readings of many streams on flash, each delivered once in order and then forgotten.
@@ -52,131 +53,109 @@ import { WearLedger } from './wear-ledger.ts';
  * JavaScript thread.
  */
 export class ReadingLog {
-  readonly logId: string;
-  readonly runId: string;
-  readonly bootId: string | undefined;
+  readonly #options: ReadingLogOptions;
   readonly #clock: Clock;
   readonly #limits: Required<LogLimits>;
   readonly #streams: Map<StreamName, StreamOptions>;
-  readonly #accounts: LogAccounts;
-  readonly #pool: SlotPool;
-  readonly #reader: LogReader;
-  readonly #queue: CommitQueue;
   readonly #listeners = new Set<(record: StoredRecord) => void>();
-  readonly #wear: WearLedger;
-  readonly #beganMs: number;
-  readonly #open: OpenSlots;
-  readonly #evictions: Evictions;
-  readonly #expiry: Expiry;
-  readonly #held: HeldRecords;
+  #core: Core;
+  /** Set while there is no place to store anything. */
+  #gone: { message: string; triedMs: number } | undefined;
+  #renewing: Promise<void> | undefined;
   #cursorTimer: CancelTimer | undefined;
   #isClosed = false;
 
   private constructor(options: ReadingLogOptions, parts: LogParts) {
-    this.logId = parts.identities.logId ?? '';
-    this.runId = parts.identities.runId;
-    this.bootId = parts.bootId;
+    this.#options = options;
     this.#clock = options.clock;
     this.#limits = parts.limits;
     this.#streams = parts.streams;
-    this.#accounts = parts.accounts;
-    this.#pool = parts.pool;
-    this.#reader = new LogReader(parts.pool.handle, parts.identities);
-    this.#wear = parts.wear;
-    this.#beganMs = options.clock.monotonicMs();
-    const { clock, onEviction } = options;
+    this.#core = this.#createCore(parts);
+  }
+
+  /** See `openReadingLog`. */
+  static async open(options: ReadingLogOptions): Promise<ReadingLog> {
+    const log = new ReadingLog(options, await openParts(options));
+    log.#expiry.start();
+    return log;
+  }
+
+  /** 8 hexadecimal digits, the first part of the names of new records. */
+  get logId(): string {
+    return this.#core.identity.logId;
+  }
+  get runId(): string {
+    return this.#core.identity.runId;
+  }
+  get bootId(): string | undefined {
+    return this.#core.identity.bootId;
+  }
+  get #accounts(): LogAccounts {
+    return this.#core.accounts;
+  }
+  get #pool(): SlotPool {
+    return this.#core.pool;
+  }
+  get #queue(): CommitQueue {
+    return this.#core.queue;
+  }
+  get #evictions(): Evictions {
+    return this.#core.evictions;
+  }
+  get #expiry(): Expiry {
+    return this.#core.expiry;
+  }
+  get #held(): HeldRecords {
+    return this.#core.held;
+  }
+
+  #createCore(parts: LogParts): Core {
+    const { accounts, pool, identities, bootId } = parts;
+    const { clock, onEviction } = this.#options;
+    const identity = { logId: identities.logId ?? '', runId: identities.runId, bootId };
+    const save = (): Promise<boolean> => this.#saveCursor();
+    const saveSoon = (): void => this.#armCursor();
     const pass = (
       ledger: StreamLedger,
       through: number,
       as: 'givenUp' | 'expired',
     ): readonly StoredRecord[] =>
-      this.#held.defer(ledger.name, { throughSeq: through, as })
-        ? []
-        : this.#held.pass(ledger.name, through, as);
-    this.#evictions = new Evictions({ ...parts, clock, pass, onEviction });
-    this.#open = new OpenSlots({
-      ...parts,
-      evictions: this.#evictions,
-      save: () => this.#saveCursor(),
-    });
-    this.#expiry = new Expiry({
+      held.defer(ledger.name, { throughSeq: through, as }) ? [] : held.pass(ledger.name, through, as);
+    const evictions = new Evictions({ ...parts, clock, pass, onEviction });
+    const open = new OpenSlots({ ...parts, evictions, save });
+    const expiry = new Expiry({
       ...parts,
       clock,
-      evictions: this.#evictions,
+      evictions,
       read: (ledger, after, countMax) => this.#read(ledger, after, countMax),
-      onSettled: () => this.#armCursor(),
+      onSettled: saveSoon,
     });
-    const { logId, runId, bootId } = this;
-    const identity = { logId, runId, bootId };
-    this.#queue = new CommitQueue({
+    const queue = new CommitQueue({
       ...parts,
       clock,
-      open: this.#open,
+      open,
       identity,
       onStored: (record) => this.#tell(record),
-      save: () => this.#saveCursor(),
-      saveSoon: () => this.#armCursor(),
+      save,
+      saveSoon,
+      onGone: (message) => this.#onGone(message),
     });
-    this.#held = new HeldRecords(
+    const held = new HeldRecords(
       {
         ...parts,
         clock,
-        queue: this.#queue,
+        queue,
         identity,
         store: (record) => this.#store(record),
         onHeld: (record) => this.#tell(record),
-        onDeferred: (ledger, deferred) => this.#settle(ledger, deferred),
-        save: () => this.#saveCursor(),
+        onDeferred: ({ name }, deferred) => this.#settle(this.#accounts.ledger(name), deferred),
+        save,
       },
       parts.streams.values(),
     );
-  }
-
-  /** See `openReadingLog`. */
-  static async open(options: ReadingLogOptions): Promise<ReadingLog> {
-    const limits = checkLimits(options.limits ?? {});
-    const streams = checkStreams(options.streams);
-    const { filesystem, entropy, directory, clock } = options;
-    const priorities = new Set([...streams.values()].map(({ priority }) => priority));
-    const { quotaBytes } = limits;
-    const slotBytes = slotBytesFor(limits, priorities.size);
-    const names = new Set(streams.keys());
-    const bootId = checkBootId(options.bootId);
-    const found = await recoverLog({
-      filesystem,
-      directory,
-      entropy,
-      streams: names,
-      priorities,
-      slotBytes,
-      quotaBytes,
-      bootId,
-      monotonicMs: clock.monotonicMs(),
-    });
-    const { identities, places } = found;
-    const open = continuable(found.open, places.slots, streams);
-    const wear = new WearLedger(found.wear);
-    const onShortage = (message: string): void => options.onDamage?.({ kind: 'space', count: 0, message });
-    const pool = new SlotPool(places, { clock, entropy, identities, wear, quotaBytes, onShortage });
-    const accounts = new LogAccounts(found, pool, wear, clock, streams, options.onDamage);
-    const log = new ReadingLog(options, {
-      identities,
-      bootId,
-      limits,
-      streams,
-      accounts,
-      pool,
-      wear,
-      open,
-    });
-    for (const damage of found.damage) options.onDamage?.(damage);
-    // One for each priority and one to roll over into; a run that goes on has had these.
-    const isNew = open.size === 0;
-    await pool.prepare(priorities.size - open.size + (isNew ? 1 : 0));
-    await accounts.begin();
-    pool.startFilling();
-    log.#expiry.start();
-    return log;
+    const reader = new LogReader(pool.handle, identities);
+    const beganMs = clock.monotonicMs();
+    return { identity, accounts, pool, reader, wear: parts.wear, evictions, expiry, queue, held, beganMs };
   }
 
   /**
@@ -192,6 +171,10 @@ export class ReadingLog {
     const refusal = this.#refusal(record, stream);
     if (refusal !== undefined || stream === undefined)
       return refusal ?? refused('unknownStream', record.stream);
+    if (this.#gone !== undefined) {
+      await this.#renew();
+      if (this.#gone !== undefined) return refused('disk', this.#gone.message);
+    }
     return stream.durability === 'C' ? this.#held.append(record) : this.#store(record);
   }
 
@@ -207,6 +190,7 @@ export class ReadingLog {
     const stream = this.#streams.get(record.stream);
     assert(stream !== undefined, `no stream ${record.stream}`);
     if (this.#isClosed) return refused('closed', 'the log is closed');
+    if (this.#gone !== undefined) return refused('disk', this.#gone.message);
     const ledger = this.#accounts.ledger(record.stream);
     if (record.producerSeq !== undefined) {
       if (ledger.holdsProducerSeq(record.producerSeq)) return { kind: 'duplicate' };
@@ -227,7 +211,7 @@ export class ReadingLog {
    */
   async peek(stream: StreamName, max: number, afterSeq?: Seq): Promise<StoredRecord[]> {
     const ledger = this.#accounts.find(stream);
-    if (ledger === undefined || max < 1) return [];
+    if (ledger === undefined || max < 1 || this.#gone !== undefined) return [];
     for (;;) {
       await this.#expiry.settle(ledger, afterSeq ?? 0);
       const after = Math.max(ledger.floor, afterSeq ?? 0, this.#held.settledThrough(stream));
@@ -321,9 +305,9 @@ export class ReadingLog {
   }
 
   #flash(nowMs: number): FlashStats {
-    const wear = this.#wear.state();
+    const wear = this.#core.wear.state();
     const { payloadBytes, deviceBytes } = wear;
-    const elapsedMs = nowMs - this.#beganMs;
+    const elapsedMs = nowMs - this.#core.beganMs;
     const { consumedBytes, roomBytes } = this.#pool;
     const bytesPerHour = elapsedMs > 0 ? (consumedBytes / elapsedMs) * 3_600_000 : 0;
     return {
@@ -349,6 +333,50 @@ export class ReadingLog {
     this.#cursorTimer?.();
     await this.#accounts.close(isInOrder);
     await this.#pool.close();
+  }
+
+  /** B1: what was in the files can no longer be found, and what comes cannot be stored there. */
+  #onGone(message: string): void {
+    if (this.#gone !== undefined) return;
+    this.#gone = { message, triedMs: Number.NEGATIVE_INFINITY };
+    this.#expiry.stop();
+    const count = this.stats().pending;
+    const text = `${message}; ${count} stored records are lost with it, and a new log is begun if it can be`;
+    this.#options.onDamage?.({ kind: 'place', count, message: text });
+    void this.#renew();
+  }
+
+  /** Begins a fresh log, under a new id and with numbers that go on, in the place of one that has vanished. */
+  #renew(): Promise<void> {
+    this.#renewing ??= this.#tryRenewal().finally(() => {
+      this.#renewing = undefined;
+    });
+    return this.#renewing;
+  }
+
+  async #tryRenewal(): Promise<void> {
+    const gone = this.#gone;
+    const nowMs = this.#clock.monotonicMs();
+    if (gone === undefined || this.#isClosed || nowMs - gone.triedMs < renewalMs) return;
+    gone.triedMs = nowMs;
+    const { filesystem, directory } = this.#options;
+    const former = this.#core;
+    try {
+      await clearPlace(filesystem, directory);
+      const parts = await openParts(this.#options, former.accounts.predecessor());
+      const core = this.#createCore(parts);
+      core.held.adopt(former.held);
+      former.held.stop();
+      former.queue.stop();
+      this.#core = core;
+      this.#gone = undefined;
+      core.expiry.start();
+    } catch (error) {
+      if (!(error instanceof FileError)) throw error;
+      gone.message = errorText(error);
+      return;
+    }
+    await Promise.allSettled([former.pool.close(), former.accounts.abandon()]);
   }
 
   #refusal(record: NewRecord, stream: StreamOptions | undefined): AppendResult | undefined {
@@ -378,7 +406,7 @@ export class ReadingLog {
 
   async #read(ledger: StreamLedger, after: number, countMax: number): Promise<StoredRecord[]> {
     const request = { stream: ledger.name, after, countMax, payloadBytesMax: peekBytesMax };
-    const { records, missing } = await this.#reader.read(this.#pool.slots, request);
+    const { records, missing } = await this.#core.reader.read(this.#pool.slots, request);
     for (const { from, to } of missing) this.#accounts.noteMissing(ledger, from, to);
     return records;
   }
@@ -395,6 +423,7 @@ export class ReadingLog {
   }
 
   async #saveCursor(): Promise<boolean> {
+    if (this.#gone !== undefined) return false;
     const isSaved = await this.#accounts.save();
     // Tried again later; meanwhile no slot is used again (B3).
     if (!isSaved && !this.#isClosed) this.#armCursor();
@@ -410,16 +439,21 @@ export function openReadingLog(options: ReadingLogOptions): Promise<ReadingLog> 
   return ReadingLog.open(options);
 }
 
+/** Shortest time between two attempts to begin a log where one has vanished. */
+const renewalMs = 1000;
 const peekCountMax = 4096;
 const peekBytesMax = 1024 * 1024;
 
-interface LogParts {
-  readonly identities: Identities;
-  readonly bootId: string | undefined;
-  readonly limits: Required<LogLimits>;
-  readonly streams: Map<StreamName, StreamOptions>;
+/** What works together on the files of one log. */
+interface Core {
+  readonly identity: Pick<StoredRecord, 'logId' | 'runId' | 'bootId'>;
   readonly accounts: LogAccounts;
   readonly pool: SlotPool;
+  readonly reader: LogReader;
   readonly wear: WearLedger;
-  readonly open: ReadonlyMap<number, Slot>;
+  readonly evictions: Evictions;
+  readonly expiry: Expiry;
+  readonly queue: CommitQueue;
+  readonly held: HeldRecords;
+  readonly beganMs: number;
 }

@@ -10,9 +10,11 @@ import { createDurableDirectory } from './durable-directory.ts';
 import { Identities } from './identities.ts';
 import type { LogDamage } from './log-options.ts';
 import { LogTime, pastRuns } from './log-time.ts';
+import type { LogTimeState } from './log-time.ts';
 import type { Slot, SpanGap } from './slot.ts';
 import type { FoundPlaces } from './slot-pool.ts';
 import { StreamLedger } from './stream-ledger.ts';
+import type { LedgerState } from './stream-ledger.ts';
 import type { WearState } from './wear-ledger.ts';
 
 /** A log as found on the disk. */
@@ -46,6 +48,16 @@ export interface RecoveryOptions {
   /** Boot of the machine, if known, and its clock now. */
   readonly bootId: string | undefined;
   readonly monotonicMs: number;
+  /** What is known of a log that vanished from this place while it was in use. */
+  readonly predecessor?: Predecessor;
+}
+
+/** What a log hands on to one that takes its place: no number is given again, and time goes on. */
+export interface Predecessor {
+  readonly run: number;
+  readonly time: LogTimeState;
+  readonly wear: WearState;
+  readonly ledgers: ReadonlyMap<StreamName, LedgerState>;
 }
 
 /**
@@ -60,7 +72,9 @@ export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog
   await createDurableDirectory(filesystem, directory);
   const { file, state, isDamaged } = await CursorFile.open(filesystem, directory);
   const damage: LogDamage[] = [];
+  const { predecessor } = options;
   const identities = new Identities(state?.identities);
+  if (predecessor !== undefined) identities.noteRunNumber(predecessor.run);
   const runBefore = identities.run;
   const container = await openContainer(filesystem, directory, state?.slotBytes ?? options.slotBytes);
   const content = await readContainer(container, {
@@ -83,12 +97,16 @@ export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog
   clipRepeats(slots);
   const ledgers = openLedgers(state, slots, streams, damage);
   noteGaps(state, content, ledgers, damage);
+  for (const [name, { last, lastProducerSeq }] of predecessor?.ledgers ?? []) {
+    ledgers.get(name)?.skip(last);
+    ledgers.get(name)?.noteProducerSeq(lastProducerSeq);
+  }
   const seqBase = dropRetired(ledgers, streams, state?.seqBase ?? 0);
   const isClean = state?.isClosed === true && identities.run === runBefore && damage.length === 0;
   const logId = isClean ? identities.logId : undefined;
   identities.beginRun(logId ?? randomHex(entropy, 4));
   for (const name of ledgers.keys()) identities.idOf(name);
-  const time = new LogTime(state?.time);
+  const time = new LogTime(state?.time ?? predecessor?.time);
   for (const run of pastRuns(slots)) time.observe(run);
   time.begin(identities.run, options.bootId, options.monotonicMs);
   identities.askBoots((run) => time.bootIdOf(run));
@@ -101,7 +119,7 @@ export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog
     ledgers,
     places: content.places,
     open: content.open,
-    wear: state?.wear,
+    wear: state?.wear ?? predecessor?.wear,
     damage,
     needsCursor: state === undefined,
   };

@@ -66,6 +66,7 @@ export class SlotPool {
   /** Between a write and the flush that covers it no other flush may take its failure away. */
   #window: Promise<unknown> = Promise.resolve();
   #consumedBytes = 0;
+  #isGone = false;
 
   constructor(
     found: FoundPlaces,
@@ -224,7 +225,7 @@ export class SlotPool {
       }
       if (ends.size === 0) return failures;
       try {
-        await this.handle.datasync();
+        await this.#flush();
         this.#wear.noteFlush();
       } catch (error) {
         for (const part of ends.keys()) failures.set(part, error);
@@ -238,6 +239,22 @@ export class SlotPool {
       );
       return failures;
     });
+  }
+
+  /** Beside the flush: what is durable in a file that nobody will find again is not stored. */
+  async #flush(): Promise<void> {
+    const [placed, flushed] = await Promise.allSettled([this.handle.isInPlace(), this.handle.datasync()]);
+    if (flushed.status === 'rejected') throw flushed.reason;
+    if (placed.status === 'rejected') throw placed.reason;
+    if (placed.value) return;
+    this.#isGone = true;
+    const cause = Object.assign(new Error('it was removed or replaced while in use'), { code: 'ESTALE' });
+    throw new FileError('keep', this.#path, cause);
+  }
+
+  /** Whether the container is no longer where it was opened: nothing can be stored in it any more. */
+  get isGone(): boolean {
+    return this.#isGone;
   }
 
   #noteCommitted({ slot, records }: CommitPart, end: number): void {

@@ -25,7 +25,9 @@ export type Mutant =
   /** The cursor is written only after the slot that it frees was used again. */
   | 'cursorAfterReuse'
   /** A run that did not end in order keeps the log id. */
-  | 'keepsLogId';
+  | 'keepsLogId'
+  /** The product does not look whether its files are still in their directory. */
+  | 'noPlaceCheck';
 
 /** The file system as `mutant` would use it. */
 export function mutate(inner: Filesystem, mutant: Mutant | undefined): Filesystem {
@@ -54,6 +56,7 @@ function spoilCursor(handle: FileHandle, mutant: Mutant, late: Late): FileHandle
   let syncs = 0;
   return {
     size: () => handle.size(),
+    isInPlace: () => (mutant === 'noPlaceCheck' ? Promise.resolve(true) : handle.isInPlace()),
     read: async (target, position) => {
       const length = await handle.read(target, position);
       if (mutant === 'keepsLogId') closeCursor(target);
@@ -91,6 +94,7 @@ function closeCursor(record: Uint8Array): void {
 function spoilSlots(handle: FileHandle, mutant: Mutant, late: Late): FileHandle {
   return {
     size: () => handle.size(),
+    isInPlace: () => (mutant === 'noPlaceCheck' ? Promise.resolve(true) : handle.isInPlace()),
     close: () => handle.close(),
     write: async (data, position) => {
       if (mutant === 'reportBeforeDatasync') for (const sync of late.splice(0)) await sync();
