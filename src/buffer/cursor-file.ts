@@ -4,6 +4,7 @@ import type { IdentityState } from './identities.ts';
 import { streamName } from '../base/units.ts';
 import type { WearState } from './wear-ledger.ts';
 import type { FileHandle, Filesystem } from '../host/filesystem.ts';
+import type { LogTimeState } from './log-time.ts';
 import type { SeqRange } from './seq-ranges.ts';
 import type { LedgerState } from './stream-ledger.ts';
 
@@ -23,6 +24,7 @@ export interface CursorState {
   /** Whether the run ended in order, with every stored record counted in here. */
   readonly isClosed: boolean;
   readonly identities: IdentityState;
+  readonly time?: LogTimeState;
   /** Lives whose frames from this offset on were never reported stored. */
   readonly fences: ReadonlyMap<number, number>;
   /** By life, what open slots held, so that a start reads only what came after; left out where there is no room. */
@@ -154,7 +156,7 @@ type StreamRow = [
   ...settled: number[],
 ];
 
-type Scalars = Pick<CursorState, 'slotBytes' | 'nextLife' | 'seqBase' | 'isClosed' | 'identities' | 'wear'>;
+type Scalars = Omit<CursorState, 'fences' | 'streams'>;
 
 function encodeState(generation: number, state: CursorState): string {
   const rows = [...state.streams].map(([name, ledger]): StreamRow => {

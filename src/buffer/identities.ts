@@ -7,6 +7,8 @@ import { hex32, streamIdMax } from './record.ts';
 export interface RunIdentity {
   readonly runId: string;
   readonly logId: string;
+  /** Boot of the machine in which the run was; undefined when it is not known. */
+  readonly bootId: string | undefined;
 }
 
 /** The part of the identities that the cursor keeps. */
@@ -26,6 +28,7 @@ const logIdsMax = 128;
  */
 export class Identities {
   #run = 0;
+  #bootIdOf: (run: number) => string | undefined = () => undefined;
   #logIds: (readonly [number, string])[] = [];
   readonly #names = new Map<number, StreamName>();
   readonly #ids = new Map<StreamName, number>();
@@ -96,7 +99,13 @@ export class Identities {
 
   identityOf(run: number): RunIdentity | undefined {
     const entry = this.#logIds.findLast(([since]) => since <= run);
-    return entry === undefined ? undefined : { runId: hex32(run), logId: entry[1] };
+    if (entry === undefined) return undefined;
+    return { runId: hex32(run), logId: entry[1], bootId: this.#bootIdOf(run) };
+  }
+
+  /** Where the boot of a run is asked for that no slot tells. */
+  askBoots(bootIdOf: (run: number) => string | undefined): void {
+    this.#bootIdOf = bootIdOf;
   }
 
   /** `names` are the streams that the log still knows; the others give their numbers back. */

@@ -1,23 +1,30 @@
 import { assert } from '../base/assert.ts';
 import { millis } from '../base/units.ts';
 import type { StreamName } from '../base/units.ts';
+import type { Clock } from '../host/clock.ts';
 import { FileError } from '../host/filesystem.ts';
 import { settledRangesMax } from './cursor-file.ts';
 import type { CursorFile, CursorState, SlotTail } from './cursor-file.ts';
 import type { LogDamage, StreamOptions } from './log-options.ts';
+import type { LogAge, LogTime } from './log-time.ts';
 import type { StreamStats } from './log-results.ts';
 import type { StoredRecord } from './record.ts';
-import type { RecoveredLog } from './recovery.ts';
+import type { Predecessor, RecoveredLog } from './recovery.ts';
 import type { Identities } from './identities.ts';
 import { encodeSummary, estimateStamp } from './slot.ts';
-import type { Slot } from './slot.ts';
+import type { Slot, Stamp, StreamSpan } from './slot.ts';
+import { SlotChains } from './slot-chains.ts';
+import type { IsSettled } from './slot-chains.ts';
 import type { SlotPool } from './slot-pool.ts';
 import type { WearLedger } from './wear-ledger.ts';
-import { isSettledIn, streamRangesMax } from './stream-ledger.ts';
+import { streamRangesMax } from './stream-ledger.ts';
 import type { StreamLedger } from './stream-ledger.ts';
 
 /** The accounts of all streams, and their durable copy in the cursor. */
 export class LogAccounts {
+  readonly time: LogTime;
+  readonly chains: SlotChains;
+  readonly #clock: Clock;
   readonly #identities: Identities;
   readonly #wear: WearLedger;
   readonly #seqBase: number;
@@ -28,15 +35,21 @@ export class LogAccounts {
   readonly #onDamage: ((damage: LogDamage) => void) | undefined;
   readonly #isNew: boolean;
   #unsavedBytes = 0;
+  readonly #isSettled: IsSettled = (name, { first, last }) => this.ledger(name).isSettled(first, last);
   #isClosed = false;
+  #isBegun = false;
   #saving: Promise<boolean> = Promise.resolve(true);
 
   constructor(
     found: RecoveredLog,
     pool: SlotPool,
     wear: WearLedger,
+    clock: Clock,
+    streams: ReadonlyMap<StreamName, StreamOptions>,
     onDamage: ((damage: LogDamage) => void) | undefined,
   ) {
+    this.time = found.time;
+    this.#clock = clock;
     this.#identities = found.identities;
     this.#wear = wear;
     this.#seqBase = found.seqBase;
@@ -46,6 +59,7 @@ export class LogAccounts {
     this.#fences = found.fences;
     this.#onDamage = onDamage;
     this.#isNew = found.needsCursor;
+    this.chains = new SlotChains(streams, pool.slots, this.#isSettled);
   }
 
   /**
@@ -62,6 +76,11 @@ export class LogAccounts {
     await this.#saveOnce();
   }
 
+  /** Whether the cursor says that this run has begun: a cut would be noticed. */
+  get isBegun(): boolean {
+    return this.#isBegun;
+  }
+
   find(stream: StreamName): StreamLedger | undefined {
     return this.#ledgers.get(stream);
   }
@@ -73,11 +92,25 @@ export class LogAccounts {
     return known;
   }
 
-  noteStored(record: StoredRecord): void {
+  /** True when it tells something that the cursor should know soon. */
+  noteStored(record: StoredRecord, slot: Slot): boolean {
     const ledger = this.ledger(record.stream);
     assert(record.seq === ledger.last + 1, `${record.stream}: number ${record.seq} after ${ledger.last}`);
     ledger.last = record.seq;
     ledger.noteProducerSeq(record.producerSeq);
+    this.chains.noteStored(slot, record.stream);
+    return this.time.noteWall(record.wall, record.monotonicMs);
+  }
+
+  /** What the slot with the oldest pending records of a stream holds of it. */
+  headSpan(ledger: StreamLedger): StreamSpan | undefined {
+    return this.chains.headOf(ledger.name)?.spans.get(ledger.name);
+  }
+
+  /** When a pending record was taken, estimated within its slot. */
+  stampOf(stream: StreamName, number: number): Stamp | undefined {
+    const span = this.chains.slotWith(stream, number)?.spans.get(stream);
+    return span === undefined ? undefined : estimateStamp(span, number);
   }
 
   /**
@@ -94,7 +127,10 @@ export class LogAccounts {
       const all = [...this.#ledgers.values()].reduce((sum, { rangeCount }) => sum + rangeCount, 0);
       if (ledger.rangeCount >= streamRangesMax || all >= settledRangesMax) return undefined;
     }
-    return ledger.settleRange(from, through, as);
+    const count = ledger.settleRange(from, through, as);
+    this.chains.noteSettled(ledger.name, ledger.floor);
+    if (from > ledger.floor) this.chains.noteSettledFrom(ledger.name, from, this.#isSettled);
+    return count;
   }
 
   /** Notes the size of a commit; true when the cursor should be written, for the sake of the next start. */
@@ -112,42 +148,11 @@ export class LogAccounts {
 
   /** Sets a slot aside with what it held before the failed write. */
   fence(slot: Slot): void {
-    slot.state = 'aside';
+    this.#pool.setAside(slot);
+    this.chains.noteAside(slot);
     this.#fences.set(slot.life, slot.length);
     const message = `${slot.label} is set aside after a failed write`;
     this.#onDamage?.({ kind: 'slot', count: 0, message });
-  }
-
-  /** Whether every record of a slot is settled, if not yet durably. */
-  isSettled(slot: Slot): boolean {
-    return [...slot.spans].every(([name, { first, last }]) => this.ledger(name).isSettled(first, last));
-  }
-
-  /**
-   * The slot to give up first for a record of `priority`: of those whose most important pending stream is not above
-   * it, the oldest of the lowest. Slots in `busy` are being written; those set aside would give nothing.
-   */
-  victim(
-    priority: number,
-    streams: ReadonlyMap<StreamName, StreamOptions>,
-    busy: ReadonlySet<Slot>,
-  ): Slot | undefined {
-    let best: { slot: Slot; worth: number } | undefined;
-    for (const slot of this.#pool.slots) {
-      if (busy.has(slot) || slot.state === 'aside') continue;
-      const worth = this.#worth(slot, streams);
-      if (worth <= priority && (best === undefined || worth < best.worth)) best = { slot, worth };
-    }
-    return best?.slot;
-  }
-
-  #worth(slot: Slot, streams: ReadonlyMap<StreamName, StreamOptions>): number {
-    let worth = -2;
-    for (const [name, { first, last }] of slot.spans) {
-      if (!this.ledger(name).isSettled(first, last))
-        worth = Math.max(worth, streams.get(name)?.priority ?? -1);
-    }
-    return worth;
   }
 
   /** Makes the accounts durable, then frees the slots that they settle (B3). False when the disk refused. */
@@ -164,48 +169,56 @@ export class LogAccounts {
     return this.#saving;
   }
 
-  /** Counts per stream; pending is counted over the slots, independently of the rest (B2). */
-  stats(runId: string, now: { monotonicMs: number; unixMs: number }): Map<StreamName, StreamStats> {
-    return new Map([...this.#ledgers].map(([name, ledger]) => [name, this.#streamStats(ledger, runId, now)]));
+  /** What a log hands on to one that takes its place. */
+  predecessor(): Predecessor {
+    const ledgers = new Map([...this.#ledgers].map(([name, ledger]) => [name, ledger.state()]));
+    const time = this.time.state(this.#clock.monotonicMs());
+    return { run: this.#identities.run, time, wear: this.#wear.state(), ledgers };
   }
 
-  /** Writes the accounts of a run that ends in order, and closes the cursor. */
-  async close(): Promise<void> {
-    this.#isClosed = true;
+  /** Closes the cursor of a log that has vanished. */
+  async abandon(): Promise<void> {
+    await this.#saving;
+    await this.#cursor.close();
+  }
+
+  /** Counts per stream; pending is counted over the slots, independently of the rest (B2). */
+  stats(): Map<StreamName, StreamStats> {
+    const nowMs = this.time.nowMs(this.#clock.monotonicMs());
+    return new Map([...this.#ledgers].map(([name, ledger]) => [name, this.#streamStats(ledger, nowMs)]));
+  }
+
+  /** Writes the accounts of a run that ends, in order or not, and closes the cursor. */
+  async close(isInOrder: boolean): Promise<void> {
+    this.#isClosed = isInOrder;
     await this.save();
     await this.#cursor.close();
   }
 
-  #streamStats(
-    ledger: StreamLedger,
-    runId: string,
-    now: { monotonicMs: number; unixMs: number },
-  ): StreamStats {
+  #streamStats(ledger: StreamLedger, nowMs: number): StreamStats {
     const { stored, delivered, evicted, corrupt } = ledger;
     let pending = 0;
-    let ageMs: number | undefined;
+    let age: LogAge | undefined;
     for (const slot of this.#pool.slots) {
       const span = slot.spans.get(ledger.name);
       if (span === undefined) continue;
       pending += ledger.pendingIn(span.first - 1, span.last);
-      if (ageMs !== undefined) continue;
+      if (age !== undefined) continue;
       const oldest = ledger.firstPendingIn(span.first - 1, span.last);
-      if (oldest === undefined) continue;
-      const taken = estimateStamp(span, oldest);
-      ageMs = taken.runId === runId ? now.monotonicMs - taken.monotonicMs : now.unixMs - taken.unixMs;
+      if (oldest !== undefined) age = this.time.ageOf(estimateStamp(span, oldest), nowMs);
     }
     if (stored !== delivered + evicted + corrupt + pending) {
       const sum = `${delivered} delivered + ${evicted} evicted + ${corrupt} corrupt + ${pending} pending`;
       const message = `stream ${ledger.name}: ${stored} stored is not ${sum}; report this defect`;
       this.#onDamage?.({ kind: 'account', count: 0, stream: ledger.name, message });
     }
-    const oldestUnacknowledgedMs =
-      ageMs === undefined || pending === 0 ? undefined : millis(Math.max(0, ageMs));
-    return { stored, delivered, evicted, corrupt, pending, oldestUnacknowledgedMs };
+    const oldestUnacknowledgedMs = age === undefined || pending === 0 ? undefined : millis(age.ageMs);
+    const isAgeExact = age?.isExact ?? true;
+    return { stored, delivered, evicted, corrupt, pending, oldestUnacknowledgedMs, isAgeExact };
   }
 
   #tails(): Map<number, SlotTail> {
-    const open = this.#pool.slots.filter((slot) => slot.state === 'open' && slot.isBegun);
+    const open = this.#pool.openSlots().filter((slot) => slot.isBegun);
     return new Map(open.map((slot) => [slot.life, { length: slot.length, summary: encodeSummary(slot) }]));
   }
 
@@ -220,16 +233,20 @@ export class LogAccounts {
       fences: new Map([...this.#fences].slice(-fencesMax)),
       tails: this.#tails(),
       streams,
+      time: this.time.state(this.#clock.monotonicMs()),
       wear: this.#wear.state(),
     };
+    const settled = this.chains.settled();
     this.#unsavedBytes = 0;
     const { position, length } = await this.#cursor.write(state);
+    this.#isBegun = !state.isClosed;
     this.#wear.noteWrite(position, length);
     this.#wear.noteFlush();
-    this.#pool.release((name, { first, last }) => {
-      const durable = streams.get(name);
-      return durable !== undefined && isSettledIn(durable, first, last);
-    });
+    for (const slot of settled) {
+      this.chains.remove(slot);
+      this.#pool.release(slot);
+    }
+    if (this.#fences.size === 0) return;
     const lives = new Set(this.#pool.slots.map((slot) => slot.life));
     for (const life of this.#fences.keys()) if (!lives.has(life)) this.#fences.delete(life);
   }
@@ -237,4 +254,4 @@ export class LogAccounts {
 
 const fencesMax = 128;
 /** Octets of commits after which the cursor is written again, so that a start has little to read. */
-const unsavedBytesMax = 512 * 1024;
+const unsavedBytesMax = 3 * 1024 * 1024;

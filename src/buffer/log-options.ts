@@ -1,6 +1,6 @@
 import { ConfigError } from '../base/errors.ts';
 import { millis } from '../base/units.ts';
-import type { Bytes, Millis, Seq, StreamName } from '../base/units.ts';
+import type { Bytes, Millis, Seq, StreamName, UnixMillis } from '../base/units.ts';
 import { bytes } from '../base/units.ts';
 import type { Clock } from '../host/clock.ts';
 import type { Entropy } from '../host/entropy.ts';
@@ -13,11 +13,15 @@ import { pageBytes } from './wear-ledger.ts';
 export interface StreamOptions {
   readonly name: StreamName;
   /**
-   * When an append is flushed: A at once; B together with others, at most `lingerMs` later; C as B for now. In all of
-   * them what is reported stored survives a power cut: they differ in delay and wear.
+   * When an append is flushed: A at once; B together with others, at most `lingerMs` later; C not at all while the link
+   * is up (`setLinkUp`) and nothing stored of the stream is pending, else like B. An append of C is then answered `held`:
+   * in memory, where a power cut loses it. In all of them what is reported stored survives a power cut.
    */
   readonly durability: 'A' | 'B' | 'C';
-  /** Higher is kept longer: a full log evicts the oldest records of the lowest priority. */
+  /**
+   * Higher is kept longer: a full log evicts the oldest records of the lowest priority, none of a higher one than that of
+   * the record that needs room, and none of a stream with `whenFull: refuse` for a record of the same priority.
+   */
   readonly priority: number;
   /** Longest wait for company of a class B record; default 100 ms. */
   readonly lingerMs?: Millis;
@@ -26,6 +30,11 @@ export interface StreamOptions {
    * the producer with `refused: full` and drops nothing.
    */
   readonly whenFull?: 'evict' | 'refuse';
+  /**
+   * Age at which a record that is not delivered goes (`expired`), on the time of the log (log-time.ts): time that the
+   * machine was off counts as far as trustworthy clocks prove it. Default: never.
+   */
+  readonly ttlMs?: Millis;
 }
 
 /** Bounds of a log. */
@@ -37,8 +46,17 @@ export interface LogLimits {
    * more than there are priorities. A record must fit into one. Counts when the container is made. Default 4 MiB.
    */
   readonly segmentBytesMax?: Bytes;
+  /**
+   * Part of the quota, in whole slots, that only streams of the highest priority may take; less where each priority
+   * would not have a slot. Default 0, at most half of the quota.
+   */
+  readonly reserveBytes?: Bytes;
   /** Memory for records that wait for a flush; beyond it an append is refused with `busy`. Default 4 MiB. */
   readonly queuedBytesMax?: Bytes;
+  /** Memory for held records of class C; beyond it they are stored. Default 1 MiB. */
+  readonly heldBytesMax?: Bytes;
+  /** Longest time for which a record of class C is held, about. Default 30 s. */
+  readonly heldMsMax?: Millis;
   /** Longest time from an acknowledgement to its place on the disk. Default 1 s. */
   readonly cursorLingerMs?: Millis;
 }
@@ -49,9 +67,9 @@ export interface LogDamage {
    * `cursor` one or both cursor records; `slot` a slot that cannot be read, is of another version, or was set aside
    * after a failed write; `records` numbers of a stream that no frame holds; `tail` something torn after the last
    * intact frame of an unfinished slot, as a power cut leaves it; `space` the disk has no room for all slots, the log
-   * holds less than its quota; `account` the counters do not add up, a defect in Baton.
+   * holds less than its quota; `place` the files were removed or replaced while in use; `account` the counters do not add up, a defect in Baton.
    */
-  readonly kind: 'cursor' | 'slot' | 'records' | 'tail' | 'space' | 'account';
+  readonly kind: 'cursor' | 'slot' | 'records' | 'tail' | 'space' | 'place' | 'account';
   /** Records lost, as far as known. */
   readonly count: number;
   readonly stream?: StreamName;
@@ -62,13 +80,23 @@ export interface LogDamage {
 /** Records of one stream that went without being delivered. */
 export interface Eviction {
   readonly stream: StreamName;
+  /** Priority of the stream; undefined when it is no longer configured. */
+  readonly priority: number | undefined;
   readonly count: number;
   readonly fromSeq: Seq;
   readonly toSeq: Seq;
   /**
-   * `quota` the log had reached its limit; `diskFull` the same below the quota, for want of disk; `givenUp` see `giveUp`.
+   * `quota` the log had reached its limit; `diskFull` the same below the quota, for want of disk; `expired` past
+   * `ttlMs`; `givenUp` see `giveUp`.
    */
-  readonly reason: 'quota' | 'diskFull' | 'givenUp';
+  readonly reason: 'quota' | 'diskFull' | 'expired' | 'givenUp';
+  /** Wall times of the first and the last of them as they were recorded, estimated within their slots. */
+  readonly firstUnixMs?: UnixMillis;
+  readonly lastUnixMs?: UnixMillis;
+  /** Their ages on the time of the log; the least ages unless `isAgeExact`. */
+  readonly oldestAgeMs: Millis;
+  readonly newestAgeMs: Millis;
+  readonly isAgeExact: boolean;
 }
 
 /** What a log is opened with. */
@@ -80,6 +108,11 @@ export interface ReadingLogOptions {
   readonly directory: string;
   readonly limits?: LogLimits;
   readonly streams: readonly StreamOptions[];
+  /**
+   * UUID or 32 hexadecimal digits of this boot of the machine, with which the monotonic clock began and goes on over
+   * restarts of the process. Without it every run counts as a boot of its own, of unknown distance.
+   */
+  readonly bootId?: string;
   /** Called for every damage, also those found while opening. */
   readonly onDamage?: (damage: LogDamage) => void;
   /** Called for every eviction and stream. */
@@ -91,13 +124,19 @@ export function checkLimits(limits: LogLimits): Required<LogLimits> {
   const checked = {
     quotaBytes: limits.quotaBytes ?? bytes(512 * 1024 * 1024),
     segmentBytesMax: limits.segmentBytesMax ?? bytes(4 * 1024 * 1024),
+    reserveBytes: limits.reserveBytes ?? bytes(0),
     queuedBytesMax: limits.queuedBytesMax ?? bytes(4 * 1024 * 1024),
+    heldBytesMax: limits.heldBytesMax ?? bytes(1024 * 1024),
+    heldMsMax: limits.heldMsMax ?? millis(30_000),
     cursorLingerMs: limits.cursorLingerMs ?? millis(1000),
   };
   const least = {
     quotaBytes: 2 * pageBytes,
     segmentBytesMax: pageBytes,
+    reserveBytes: 0,
     queuedBytesMax: 1024,
+    heldBytesMax: 0,
+    heldMsMax: 1,
     cursorLingerMs: 0,
   };
   for (const [name, value] of Object.entries(checked)) {
@@ -105,6 +144,12 @@ export function checkLimits(limits: LogLimits): Required<LogLimits> {
     if (!Number.isSafeInteger(value) || value < min) {
       throw new ConfigError(`buffer limit ${name} is ${value}; use a whole number of at least ${min}`);
     }
+  }
+  if (2 * checked.reserveBytes > checked.quotaBytes) {
+    const { reserveBytes, quotaBytes } = checked;
+    throw new ConfigError(
+      `buffer limit reserveBytes is ${reserveBytes}; use at most half of quotaBytes, ${quotaBytes / 2}`,
+    );
   }
   return checked;
 }
@@ -141,7 +186,22 @@ export function checkStreams(streams: readonly StreamOptions[]): Map<StreamName,
     if (!Number.isFinite(stream.priority) || stream.priority < 0) {
       throw new ConfigError(`stream ${stream.name} has priority ${stream.priority}; use a number from 0 up`);
     }
+    if (stream.ttlMs !== undefined && !(stream.ttlMs > 0)) {
+      throw new ConfigError(
+        `stream ${stream.name} has ttlMs ${stream.ttlMs}; use a time above 0 ms, or none`,
+      );
+    }
     byName.set(stream.name, stream);
   }
   return byName;
+}
+
+/** A boot id as 32 hexadecimal digits; throws `ConfigError` for anything else. */
+export function checkBootId(bootId: string | undefined): string | undefined {
+  if (bootId === undefined) return undefined;
+  const digits = bootId.replaceAll('-', '').toLowerCase();
+  if (!/^[0-9a-f]{32}$/.test(digits)) {
+    throw new ConfigError(`boot id ${JSON.stringify(bootId)} is no UUID and no 32 hexadecimal digits`);
+  }
+  return digits;
 }

@@ -2,11 +2,12 @@ import type { Bytes, Millis, StreamName } from '../base/units.ts';
 import type { StoredRecord } from './record.ts';
 
 /**
- * Outcome of an append: `stored` and durable; `duplicate`, already stored by the producer's counter; or `refused` and
+ * Outcome of an append: `stored` and durable; `held` in memory, where a power cut loses it (class C); `duplicate`, already stored by the producer's counter; or `refused` and
  * not stored, for a stated reason.
  */
 export type AppendResult =
   | { readonly kind: 'stored'; readonly record: StoredRecord }
+  | { readonly kind: 'held'; readonly record: StoredRecord }
   | { readonly kind: 'duplicate' }
   | { readonly kind: 'refused'; readonly reason: RefusalReason; readonly message: string };
 
@@ -25,8 +26,10 @@ export interface StreamStats {
   /** Records that no intact frame holds, and numbers of a batch that a power cut tore. */
   readonly corrupt: number;
   readonly pending: number;
-  /** Age of the oldest pending record, estimated within its slot; undefined when nothing is pending. */
+  /** Age of the oldest pending record on the time of the log, estimated within its slot; undefined when nothing is pending. */
   readonly oldestUnacknowledgedMs: Millis | undefined;
+  /** False when that is the least age: the machine was off since, for a time that is not known exactly. */
+  readonly isAgeExact: boolean;
 }
 
 /** Wear of the flash by this log since it was made, and what is left of its space. */
@@ -46,8 +49,16 @@ export interface FlashStats {
   readonly roomBytes: number;
   /** Octets of container up to which commits are padded to whole pages; beyond, small ones are packed. */
   readonly roomyBytes: number;
-  /** Hours until records have to be given up if nothing is delivered, at the rate of this run; undefined without one. */
-  readonly hoursUntilFull: number | undefined;
+}
+
+/** Records of class C in memory, and what became of such in this run; none of them counts as stored. */
+export interface MemoryStats {
+  readonly held: number;
+  readonly heldBytes: number;
+  /** Delivered from memory. */
+  readonly passed: number;
+  /** Given up in memory: expired, or given up. */
+  readonly dropped: number;
 }
 
 /** Counts of a whole log. */
@@ -56,6 +67,7 @@ export interface LogStats extends StreamStats {
   readonly quotaBytes: Bytes;
   /** Records that wait for a flush. */
   readonly queued: number;
+  readonly memory: MemoryStats;
   readonly flash: FlashStats;
   /** Also streams that are no longer configured but have records or numbers here. */
   readonly streams: ReadonlyMap<StreamName, StreamStats>;

@@ -4,25 +4,26 @@ import { bytes, millis, seq as toSeq } from '../base/units.ts';
 import type { Seq, StreamName } from '../base/units.ts';
 import type { CancelTimer, Clock } from '../host/clock.ts';
 import { FileError } from '../host/filesystem.ts';
-import { frameBytes } from './frame.ts';
-import type { Identities } from './identities.ts';
-import { LogAccounts } from './log-accounts.ts';
-import { checkLimits, checkStreams, slotBytesFor } from './log-options.ts';
+import { CommitQueue } from './commit-queue.ts';
+import { Evictions } from './evictions.ts';
+import { Expiry } from './expiry.ts';
+import { HeldRecords } from './held-records.ts';
+import type { Deferred } from './held-records.ts';
+import type { LogAccounts } from './log-accounts.ts';
 import type { LogLimits, ReadingLogOptions, StreamOptions } from './log-options.ts';
+import { clearPlace, openParts } from './log-parts.ts';
+import type { LogParts } from './log-parts.ts';
 import { OpenSlots } from './open-slots.ts';
 import { LogReader } from './log-reader.ts';
 import type { ReadResult } from './log-reader.ts';
 import { refused } from './log-results.ts';
 import type { AppendResult, FlashStats, LogStats, StreamStats } from './log-results.ts';
-import { Batch, QueuedRecord } from './record-batch.ts';
-import { payloadBytesMax, quantise, recordBytes, streamNameBytesMax } from './record.ts';
+import { checkRecord, storedBytes } from './record-checks.ts';
 import type { NewRecord, StoredRecord } from './record.ts';
-import { recoverLog } from './recovery.ts';
-import type { Slot } from './slot.ts';
-import { SlotPool, commitBytesMax, largestFrameBytes } from './slot-pool.ts';
-import type { CommitPart } from './slot-pool.ts';
+import { largestFrameBytes } from './slot-pool.ts';
+import type { SlotPool } from './slot-pool.ts';
 import type { StreamLedger } from './stream-ledger.ts';
-import { WearLedger } from './wear-ledger.ts';
+import type { WearLedger } from './wear-ledger.ts';
 
 /**
  * The durable buffer: readings of many streams on flash, each delivered once in order and then forgotten.
@@ -53,85 +54,110 @@ import { WearLedger } from './wear-ledger.ts';
  * JavaScript thread.
  */
 export class ReadingLog {
-  readonly logId: string;
-  readonly runId: string;
+  readonly #options: ReadingLogOptions;
   readonly #clock: Clock;
   readonly #limits: Required<LogLimits>;
   readonly #streams: Map<StreamName, StreamOptions>;
-  readonly #accounts: LogAccounts;
-  readonly #pool: SlotPool;
-  readonly #reader: LogReader;
   readonly #listeners = new Set<(record: StoredRecord) => void>();
-  readonly #wear: WearLedger;
-  readonly #beganMs: number;
-  readonly #open: OpenSlots;
-  #queue: QueuedRecord[] = [];
-  /** Of each stream the newest waiting record with a counter of its producer. */
-  readonly #newestCounted = new Map<StreamName, QueuedRecord>();
-  #queuedBytes = 0;
-  #flushing: Promise<void> | undefined;
-  #flushTimer: CancelTimer | undefined;
+  #core: Core;
+  /** Set while there is no place to store anything. */
+  #gone: { message: string; triedMs: number } | undefined;
+  #renewing: Promise<void> | undefined;
   #cursorTimer: CancelTimer | undefined;
   #isClosed = false;
 
   private constructor(options: ReadingLogOptions, parts: LogParts) {
-    this.logId = parts.identities.logId ?? '';
-    this.runId = parts.identities.runId;
+    this.#options = options;
     this.#clock = options.clock;
     this.#limits = parts.limits;
     this.#streams = parts.streams;
-    this.#accounts = parts.accounts;
-    this.#pool = parts.pool;
-    this.#reader = new LogReader(parts.pool.handle, parts.identities);
-    this.#wear = parts.wear;
-    this.#beganMs = options.clock.monotonicMs();
-    this.#open = new OpenSlots({
-      ...parts,
-      quotaBytes: parts.limits.quotaBytes,
-      onEviction: options.onEviction,
-      save: () => this.#saveCursor(),
-    });
+    this.#core = this.#createCore(parts);
   }
 
   /** See `openReadingLog`. */
   static async open(options: ReadingLogOptions): Promise<ReadingLog> {
-    const limits = checkLimits(options.limits ?? {});
-    const streams = checkStreams(options.streams);
-    const { filesystem, entropy, directory, clock } = options;
-    const priorities = new Set([...streams.values()].map(({ priority }) => priority));
-    const { quotaBytes } = limits;
-    const slotBytes = slotBytesFor(limits, priorities.size);
-    const names = new Set(streams.keys());
-    const found = await recoverLog({
-      filesystem,
-      directory,
-      entropy,
-      streams: names,
-      priorities,
-      slotBytes,
-      quotaBytes,
-    });
-    const { identities, places } = found;
-    const wear = new WearLedger(found.wear);
-    const onShortage = (message: string): void => options.onDamage?.({ kind: 'space', count: 0, message });
-    const pool = new SlotPool(places, { clock, entropy, identities, wear, quotaBytes, onShortage });
-    const accounts = new LogAccounts(found, pool, wear, options.onDamage);
-    const log = new ReadingLog(options, {
-      identities,
-      limits,
-      streams,
-      accounts,
-      pool,
-      wear,
-      open: found.open,
-    });
-    for (const damage of found.damage) options.onDamage?.(damage);
-    // One for each priority and one to roll over into; a run that goes on has had these.
-    const isNew = found.open.size === 0;
-    await pool.prepare(priorities.size - found.open.size + (isNew ? 1 : 0));
-    await accounts.begin();
-    pool.startFilling();
+    const log = new ReadingLog(options, await openParts(options));
+    log.#expiry.start();
     return log;
+  }
+
+  /** 8 hexadecimal digits, the first part of the names of new records. */
+  get logId(): string {
+    return this.#core.identity.logId;
+  }
+  get runId(): string {
+    return this.#core.identity.runId;
+  }
+  get bootId(): string | undefined {
+    return this.#core.identity.bootId;
+  }
+  get #accounts(): LogAccounts {
+    return this.#core.accounts;
+  }
+  get #pool(): SlotPool {
+    return this.#core.pool;
+  }
+  get #queue(): CommitQueue {
+    return this.#core.queue;
+  }
+  get #evictions(): Evictions {
+    return this.#core.evictions;
+  }
+  get #expiry(): Expiry {
+    return this.#core.expiry;
+  }
+  get #held(): HeldRecords {
+    return this.#core.held;
+  }
+
+  #createCore(parts: LogParts): Core {
+    const { accounts, pool, identities, bootId } = parts;
+    const { clock, onEviction } = this.#options;
+    const identity = { logId: identities.logId ?? '', runId: identities.runId, bootId };
+    const save = (): Promise<boolean> => this.#saveCursor();
+    const saveSoon = (): void => this.#armCursor();
+    const pass = (
+      ledger: StreamLedger,
+      through: number,
+      as: 'givenUp' | 'expired',
+    ): readonly StoredRecord[] =>
+      held.defer(ledger.name, { fromSeq: 1, throughSeq: through, as })
+        ? []
+        : held.pass(ledger.name, through, as);
+    const evictions = new Evictions({ ...parts, clock, pass, onEviction });
+    const open = new OpenSlots({ ...parts, evictions, save });
+    const expiry = new Expiry({
+      ...parts,
+      clock,
+      evictions,
+      read: (ledger, after, countMax) => this.#readPending(ledger, after, countMax),
+      onSettled: saveSoon,
+    });
+    const queue = new CommitQueue({
+      ...parts,
+      clock,
+      open,
+      identity,
+      onStored: (record) => this.#tell(record),
+      save,
+      saveSoon,
+      onGone: (message) => this.#onGone(message),
+    });
+    const held = new HeldRecords(
+      {
+        ...parts,
+        clock,
+        queue,
+        identity,
+        store: (record) => this.#store(record),
+        onHeld: (record) => this.#tell(record),
+        onDeferred: ({ name }, deferred) => this.#settle(this.#accounts.ledger(name), deferred),
+        save,
+      },
+      parts.streams.values(),
+    );
+    const reader = new LogReader(pool.handle, identities);
+    return { identity, accounts, pool, reader, wear: parts.wear, evictions, expiry, queue, held };
   }
 
   /**
@@ -147,22 +173,37 @@ export class ReadingLog {
     const refusal = this.#refusal(record, stream);
     if (refusal !== undefined || stream === undefined)
       return refusal ?? refused('unknownStream', record.stream);
+    if (this.#gone !== undefined) {
+      await this.#renew();
+      if (this.#gone !== undefined) return refused('disk', this.#gone.message);
+    }
+    return stream.durability === 'C' ? this.#held.append(record) : this.#store(record);
+  }
+
+  /**
+   * Tells whether readings are being delivered; a new log takes it that they are not. While they are, records of class C
+   * stay in memory; when they are not any more, those in memory go to the disk, and so do new ones.
+   */
+  setLinkUp(isUp: boolean): void {
+    this.#held.setLinkUp(isUp && !this.#isClosed);
+  }
+
+  async #store(record: NewRecord): Promise<AppendResult> {
+    const stream = this.#streams.get(record.stream);
+    assert(stream !== undefined, `no stream ${record.stream}`);
+    if (this.#isClosed) return refused('closed', 'the log is closed');
+    if (this.#gone !== undefined) return refused('disk', this.#gone.message);
     const ledger = this.#accounts.ledger(record.stream);
     if (record.producerSeq !== undefined) {
       if (ledger.holdsProducerSeq(record.producerSeq)) return { kind: 'duplicate' };
-      const newest = this.#newestCounted.get(record.stream);
+      const newest = this.#queue.newestCounted(record.stream);
       if (newest !== undefined && record.producerSeq <= (newest.record.producerSeq ?? -1)) {
         // Whether it is a repeat is known only when the earlier one is stored, or is not.
         await newest.settled;
-        return this.append(record);
+        return this.#store(record);
       }
     }
-    const item = new QueuedRecord(record, stream, this.#dueMs(stream));
-    this.#queue.push(item);
-    if (record.producerSeq !== undefined) this.#newestCounted.set(record.stream, item);
-    this.#queuedBytes += item.frameBytes;
-    this.#arm();
-    return item.settled;
+    return this.#queue.add(record, stream);
   }
 
   /**
@@ -171,15 +212,29 @@ export class ReadingLog {
    */
   async peek(stream: StreamName, max: number, afterSeq?: Seq): Promise<StoredRecord[]> {
     const ledger = this.#accounts.find(stream);
-    if (ledger === undefined || max < 1) return [];
-    return this.#takeIn(ledger, await this.#reader.readPending(this.#pool.slots, ledger, afterSeq ?? 0, max));
+    if (ledger === undefined || max < 1 || this.#gone !== undefined) return [];
+    for (;;) {
+      await this.#expiry.settle(ledger, afterSeq ?? 0);
+      const after = Math.max(afterSeq ?? 0, this.#held.settledThrough(stream));
+      const { last } = ledger;
+      const stored = await this.#readPending(ledger, after, max);
+      // What moved to the disk meanwhile comes before what is still held.
+      if (ledger.last !== last) continue;
+      const newest = stored.at(-1)?.seq;
+      const isAll = newest === undefined || ledger.openAfter(newest) === undefined;
+      const held = isAll ? this.#held.read(stream, after, max - stored.length) : [];
+      const records = [...stored, ...held];
+      const fresh = this.#expiry.fresh(ledger, records, Math.max(ledger.floor, after));
+      if (fresh.length > 0 || records.length === 0) return [...fresh];
+    }
   }
 
   /** One record by its number, while a slot still holds it. Throws `FileError` like `peek`. */
   async get(stream: StreamName, number: Seq): Promise<StoredRecord | undefined> {
     const ledger = this.#accounts.find(stream);
-    if (ledger === undefined || number < 1 || number > ledger.last) return undefined;
-    return this.#takeIn(ledger, await this.#reader.readOne(this.#pool.slots, stream, number))[0];
+    if (ledger === undefined || number < 1) return undefined;
+    if (number > ledger.last) return this.#held.read(stream, number - 1, 1)[0];
+    return this.#takeIn(ledger, await this.#core.reader.readOne(this.#pool.slots, stream, number))[0];
   }
 
   /**
@@ -192,14 +247,14 @@ export class ReadingLog {
     const ledger = this.#accounts.find(stream);
     assert(ledger !== undefined, `acknowledgement for unknown stream ${stream}`);
     if (throughSeq <= ledger.floor) return true;
-    return this.#noteSettled(this.#accounts.settle(ledger, fromSeq, throughSeq, 'delivered'));
+    return this.#settle(ledger, { fromSeq, throughSeq, as: 'delivered' });
   }
 
   /** Settles records like `acknowledge`, but as evicted, because nobody takes them; they are reported so. */
   giveUp(stream: StreamName, throughSeq: Seq, fromSeq: Seq = toSeq(1)): boolean {
     const ledger = this.#accounts.find(stream);
     assert(ledger !== undefined, `records of unknown stream ${stream} are given up`);
-    return this.#noteSettled(this.#open.settleEvicted(ledger, fromSeq, throughSeq, 'givenUp'));
+    return this.#settle(ledger, { fromSeq, throughSeq, as: 'givenUp' });
   }
 
   /** What is pending up to this number is the stream's backlog (see `markBacklog`); 0 without one. */
@@ -209,24 +264,28 @@ export class ReadingLog {
 
   /**
    * Marks what is pending up to `throughSeq` as backlog. True once the mark is durable, in one with the acknowledgements so
-   * far; when false, it is set all the same, but a later start may find the one before.
+   * far; when false, a later start may find the one before, even if it is set in this run.
    */
-  markBacklog(stream: StreamName, throughSeq: Seq): Promise<boolean> {
-    this.#accounts.ledger(stream).markBacklog(throughSeq);
+  async markBacklog(stream: StreamName, throughSeq: Seq): Promise<boolean> {
+    // The mark is about numbers on the disk.
+    if (throughSeq > this.#accounts.ledger(stream).last) await this.#held.persist();
+    const ledger = this.#accounts.ledger(stream);
+    if (throughSeq > ledger.last) return false;
+    ledger.markBacklog(throughSeq);
     return this.#saveCursor();
   }
 
-  /** The newest counter of the producer that is durably stored; what is not above it need not be sent again. */
+  /** The newest counter of the producer that is stored, or held in class C; what is not above it need not be sent again. */
   lastProducerSeq(stream: StreamName): number | undefined {
     return this.#accounts.find(stream)?.lastProducerSeq;
   }
 
-  /** Number of the newest stored record; 0 before the first. */
+  /** Number of the newest record, stored or held; 0 before the first. */
   lastSeq(stream: StreamName): Seq {
-    return toSeq(this.#accounts.find(stream)?.last ?? 0);
+    return toSeq(Math.max(this.#accounts.find(stream)?.last ?? 0, this.#held.lastSeq(stream)));
   }
 
-  /** Calls `handler` for each record once it is stored, until the returned function is called. */
+  /** Calls `handler` for each record once it is stored or held, until the returned function is called. */
   onStored(handler: (record: StoredRecord) => void): () => void {
     this.#listeners.add(handler);
     return () => this.#listeners.delete(handler);
@@ -234,8 +293,7 @@ export class ReadingLog {
 
   /** The counters now. Finding them unequal is reported as damage of kind `account`. */
   stats(): LogStats {
-    const now = { monotonicMs: this.#clock.monotonicMs(), unixMs: this.#clock.unixMs() };
-    const streams = this.#accounts.stats(this.runId, now);
+    const streams = this.#accounts.stats();
     const sum = (pick: (stats: StreamStats) => number): number =>
       [...streams.values()].reduce((total, stats) => total + pick(stats), 0);
     const ages = [...streams.values()].map((stats) => stats.oldestUnacknowledgedMs ?? -1);
@@ -247,26 +305,27 @@ export class ReadingLog {
       corrupt: sum((stats) => stats.corrupt),
       pending: sum((stats) => stats.pending),
       oldestUnacknowledgedMs: oldest < 0 ? undefined : millis(oldest),
+      isAgeExact: [...streams.values()].every((stats) => stats.isAgeExact),
       usedBytes: bytes(this.#pool.usedBytes),
       quotaBytes: this.#limits.quotaBytes,
       queued: this.#queue.length,
-      flash: this.#flash(now.monotonicMs),
+      memory: this.#held.stats(),
+      flash: this.#flash(),
       streams,
     };
   }
 
-  /** Flushes what waits, and makes the acknowledgements durable; false when the disk refused the latter. */
+  /** Stores what waits and what is held, and makes the acknowledgements durable; false when the disk refused the latter. */
   async sync(): Promise<boolean> {
-    while (this.#queue.length > 0) await this.#startFlush();
+    await this.#held.persist();
+    await this.#queue.drain();
     return this.#saveCursor();
   }
 
-  #flash(nowMs: number): FlashStats {
-    const wear = this.#wear.state();
+  #flash(): FlashStats {
+    const wear = this.#core.wear.state();
     const { payloadBytes, deviceBytes } = wear;
-    const elapsedMs = nowMs - this.#beganMs;
     const { consumedBytes, roomBytes, roomyBytes } = this.#pool;
-    const bytesPerHour = elapsedMs > 0 ? (consumedBytes / elapsedMs) * 3_600_000 : 0;
     return {
       ...wear,
       writeAmplification: payloadBytes > 0 ? deviceBytes / payloadBytes : undefined,
@@ -274,42 +333,103 @@ export class ReadingLog {
       consumedBytes,
       roomBytes,
       roomyBytes,
-      hoursUntilFull: bytesPerHour > 0 ? roomBytes / bytesPerHour : undefined,
     };
   }
 
   /** Stores what waits, makes the acknowledgements durable and closes the files. Later appends are refused. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#expiry.stop();
+    this.#held.setLinkUp(false);
     await this.sync();
-    this.#flushTimer?.();
+    // The numbers of what the disk refused have been seen: only another log id can use them again (B5).
+    const isInOrder = await this.#held.persist();
+    this.#held.stop();
+    this.#queue.stop();
     this.#cursorTimer?.();
-    await this.#accounts.close();
+    await this.#accounts.close(isInOrder);
     await this.#pool.close();
+  }
+
+  /** B1: what was in the files can no longer be found, and what comes cannot be stored there. */
+  #onGone(message: string): void {
+    if (this.#gone !== undefined) return;
+    this.#gone = { message, triedMs: Number.NEGATIVE_INFINITY };
+    this.#expiry.stop();
+    const count = this.stats().pending;
+    const text = `${message}; ${count} stored records are lost with it, and a new log is begun if it can be`;
+    this.#options.onDamage?.({ kind: 'place', count, message: text });
+    void this.#renew();
+  }
+
+  /** Begins a fresh log, under a new id and with numbers that go on, in the place of one that has vanished. */
+  #renew(): Promise<void> {
+    this.#renewing ??= this.#tryRenewal().finally(() => {
+      this.#renewing = undefined;
+    });
+    return this.#renewing;
+  }
+
+  async #tryRenewal(): Promise<void> {
+    const gone = this.#gone;
+    const nowMs = this.#clock.monotonicMs();
+    if (gone === undefined || this.#isClosed || nowMs - gone.triedMs < renewalMs) return;
+    gone.triedMs = nowMs;
+    const { filesystem, directory } = this.#options;
+    const former = this.#core;
+    try {
+      await clearPlace(filesystem, directory);
+      const parts = await openParts(this.#options, former.accounts.predecessor());
+      const core = this.#createCore(parts);
+      core.held.adopt(former.held);
+      former.held.stop();
+      former.queue.stop();
+      this.#core = core;
+      this.#gone = undefined;
+      core.expiry.start();
+    } catch (error) {
+      if (!(error instanceof FileError)) throw error;
+      gone.message = errorText(error);
+      return;
+    }
+    await Promise.allSettled([former.pool.close(), former.accounts.abandon()]);
   }
 
   #refusal(record: NewRecord, stream: StreamOptions | undefined): AppendResult | undefined {
     if (this.#isClosed) return refused('closed', 'the log is closed');
     if (stream === undefined) return refused('unknownStream', `stream ${record.stream} is not configured`);
-    const { payload, producerSeq } = record;
-    const wall = [record.monotonicMs, record.wall.unixMs, record.wall.errorBoundMs ?? 0];
-    if (payload.length > payloadBytesMax) {
-      return refused('tooLarge', `a payload of ${payload.length} bytes; at most ${payloadBytesMax} fit`);
-    }
-    if (producerSeq !== undefined && (!Number.isSafeInteger(producerSeq) || producerSeq < 0)) {
-      return refused('invalid', `producerSeq ${producerSeq} is no whole number from 0 up`);
-    }
-    if (!wall.every(Number.isFinite))
-      return refused('invalid', `times ${wall.join(', ')} are not all numbers`);
-    const size = frameBytes(recordBytes(quantise(record)));
-    const largest = largestFrameBytes(this.#pool.slotBytes);
-    if (size > largest) {
-      return refused('tooLarge', `a record of ${size} bytes; a slot of this log takes at most ${largest}`);
-    }
-    if (this.#queuedBytes + size > this.#limits.queuedBytesMax && this.#queue.length > 0) {
+    const wrong = checkRecord(record, largestFrameBytes(this.#pool.slotBytes));
+    if (wrong !== undefined) return wrong;
+    const queuedBytes = this.#queue.queuedBytes + storedBytes(record);
+    if (queuedBytes > this.#limits.queuedBytesMax && this.#queue.length > 0) {
       return refused('busy', `${this.#queue.length} records wait for the disk`);
     }
     return undefined;
+  }
+
+  #settle(ledger: StreamLedger, deferred: Deferred): boolean {
+    const { fromSeq, throughSeq, as } = deferred;
+    if (this.#held.defer(ledger.name, deferred)) return true;
+    const { floor, last } = ledger;
+    // What is held settles only after everything on the disk.
+    const isApart = ledger.firstPendingIn(floor, Math.min(fromSeq - 1, last)) !== undefined;
+    if (throughSeq > last && isApart) return false;
+    const stored = Math.min(throughSeq, last);
+    const count =
+      as === 'delivered'
+        ? this.#accounts.settle(ledger, fromSeq, stored, as)
+        : this.#evictions.settle(ledger, fromSeq, throughSeq, as);
+    if (count === undefined) return false;
+    if (count > 0 || ledger.floor > floor) this.#armCursor();
+    if (as === 'delivered' && throughSeq > last) this.#held.pass(ledger.name, throughSeq, as);
+    return true;
+  }
+
+  async #readPending(ledger: StreamLedger, after: number, countMax: number): Promise<StoredRecord[]> {
+    return this.#takeIn(
+      ledger,
+      await this.#core.reader.readPending(this.#pool.slots, ledger, after, countMax),
+    );
   }
 
   #takeIn(ledger: StreamLedger, { records, missing }: ReadResult): StoredRecord[] {
@@ -317,145 +437,8 @@ export class ReadingLog {
     return records;
   }
 
-  #dueMs(stream: StreamOptions): number {
-    const now = this.#clock.monotonicMs();
-    return stream.durability === 'A' ? now : now + (stream.lingerMs ?? lingerMsDefault);
-  }
-
-  /** Starts a flush when one is due, else the timer for it. */
-  #arm(): void {
-    if (this.#flushing !== undefined || this.#queue.length === 0) return;
-    const dueMs = this.#queue.reduce((least, item) => Math.min(least, item.dueMs), Number.POSITIVE_INFINITY);
-    const delayMs = dueMs - this.#clock.monotonicMs();
-    this.#flushTimer?.();
-    this.#flushTimer = undefined;
-    if (delayMs <= 0 || this.#queuedBytes >= batchBytesEarly) void this.#startFlush();
-    else this.#flushTimer = this.#clock.schedule(millis(delayMs), () => this.#arm());
-  }
-
-  #startFlush(): Promise<void> {
-    this.#flushing ??= this.#flush().finally(() => {
-      this.#flushing = undefined;
-      this.#arm();
-    });
-    return this.#flushing;
-  }
-
-  async #flush(): Promise<void> {
-    // What the caller appends in the same turn belongs to the same batch.
-    await Promise.resolve();
-    // What this commit has no room for shall not wait for company again.
-    for (const item of this.#queue) item.dueMs = Math.min(item.dueMs, this.#clock.monotonicMs());
-    const batches = await this.#takeBatches();
-    if (batches.length > 0) await this.#commit(batches);
-  }
-
-  /** Takes records from the queue, finds room for them, and numbers them; what must wait stays in the queue. */
-  async #takeBatches(): Promise<Batch[]> {
-    const batches = new Map<number, Batch>();
-    const full = new Set<number>();
-    const refusals = new Map<QueuedRecord, AppendResult>();
-    let diskRefusal: AppendResult | undefined;
-    let takenBytes = 0;
-    for (const item of [...this.#queue]) {
-      const { priority } = item.stream;
-      if (full.has(priority) || takenBytes + item.frameBytes > commitBytesMax) {
-        full.add(priority);
-        continue;
-      }
-      const outcome = diskRefusal ?? (await this.#place(item, batches));
-      if (outcome === 'wait') full.add(priority);
-      else if (outcome === 'taken') takenBytes += item.frameBytes;
-      else {
-        refusals.set(item, outcome);
-        if (outcome.kind === 'refused' && outcome.reason === 'disk') diskRefusal = outcome;
-      }
-    }
-    this.#answer(refusals);
-    return [...batches.values()];
-  }
-
-  /** Adds a record to the batch of its priority, making room first. */
-  async #place(item: QueuedRecord, batches: Map<number, Batch>): Promise<'taken' | 'wait' | AppendResult> {
-    const { priority } = item.stream;
-    const batch = batches.get(priority);
-    const slot = this.#open.get(priority);
-    const length = (batch?.frameBytes ?? 0) + item.frameBytes + frameBytes(2 + streamNameBytesMax);
-    if (slot !== undefined && !this.#pool.fits(slot, length)) {
-      if (batch !== undefined) return 'wait';
-      await this.#open.seal(priority);
-    }
-    const busy = new Set([...batches.values()].map((other) => other.slot));
-    const refusal = await this.#open.makeRoom(item.stream, busy);
-    if (refusal !== undefined) return refusal;
-    const target = this.#open.get(priority);
-    assert(target !== undefined, `no slot for priority ${priority}`);
-    const into = batch ?? new Batch(target);
-    into.add(item);
-    batches.set(priority, into);
-    return 'taken';
-  }
-
-  /** Writes batches; their records are answered when the flush that covers them has returned (B1). */
-  async #commit(batches: readonly Batch[]): Promise<void> {
-    const parts = new Map<CommitPart, Batch>();
-    for (const batch of batches) parts.set({ slot: batch.slot, records: this.#number(batch) }, batch);
-    const failures = await this.#pool.commit([...parts.keys()]);
-    for (const [part, { items }] of parts) {
-      if (failures.has(part)) continue;
-      const { records } = part;
-      for (const record of records) this.#accounts.noteStored(record);
-      this.#answer(new Map(items.flatMap((item, index) => resultRow(item, records[index]))));
-      for (const record of records) {
-        for (const listener of this.#listeners) queueMicrotask(() => listener(record));
-      }
-    }
-    if (failures.size > 0) await this.#abandon(parts, failures);
-    const committedBytes = batches.reduce((sum, batch) => sum + batch.frameBytes, 0);
-    if (this.#accounts.noteCommitted(committedBytes)) void this.#saveCursor();
-  }
-
-  #number(batch: Batch): StoredRecord[] {
-    const next = new Map<StreamName, number>();
-    return batch.items.map((item): StoredRecord => {
-      const { stream } = item.record;
-      const number = (next.get(stream) ?? this.#accounts.ledger(stream).last) + 1;
-      next.set(stream, number);
-      return { ...item.record, seq: toSeq(number), logId: this.logId, runId: this.runId };
-    });
-  }
-
-  /** B6. Should the fence not become durable either, a later slot that repeats the numbers wins at the next start. */
-  async #abandon(
-    parts: ReadonlyMap<CommitPart, Batch>,
-    failures: ReadonlyMap<CommitPart, unknown>,
-  ): Promise<void> {
-    for (const part of failures.keys()) this.#open.abandon(part.slot);
-    await this.#saveCursor();
-    for (const [part, error] of failures) {
-      const refusal = this.#diskRefusal(error);
-      this.#answer(new Map((parts.get(part)?.items ?? []).map((item) => [item, refusal])));
-    }
-  }
-
-  #diskRefusal(error: unknown): AppendResult {
-    if (!(error instanceof FileError)) throw error;
-    return refused('disk', errorText(error));
-  }
-
-  #answer(results: ReadonlyMap<QueuedRecord, AppendResult>): void {
-    this.#queue = this.#queue.filter((item) => !results.has(item));
-    for (const [item, result] of results) {
-      this.#queuedBytes -= item.frameBytes;
-      const { stream } = item.record;
-      if (this.#newestCounted.get(stream) === item) this.#newestCounted.delete(stream);
-      item.settle(result);
-    }
-  }
-
-  #noteSettled(count: number | undefined): boolean {
-    if (count !== undefined && count > 0) this.#armCursor();
-    return count !== undefined;
+  #tell(record: StoredRecord): void {
+    for (const listener of this.#listeners) queueMicrotask(() => listener(record));
   }
 
   #armCursor(): void {
@@ -466,6 +449,7 @@ export class ReadingLog {
   }
 
   async #saveCursor(): Promise<boolean> {
+    if (this.#gone !== undefined) return false;
     const isSaved = await this.#accounts.save();
     // Tried again later; meanwhile no slot is used again (B3).
     if (!isSaved && !this.#isClosed) this.#armCursor();
@@ -481,20 +465,18 @@ export function openReadingLog(options: ReadingLogOptions): Promise<ReadingLog> 
   return ReadingLog.open(options);
 }
 
-const lingerMsDefault = 100;
-/** A class B batch of this size waits no longer. */
-const batchBytesEarly = 16 * 1024;
+/** Shortest time between two attempts to begin a log where one has vanished. */
+const renewalMs = 1000;
 
-interface LogParts {
-  readonly identities: Identities;
-  readonly limits: Required<LogLimits>;
-  readonly streams: Map<StreamName, StreamOptions>;
+/** What works together on the files of one log. */
+interface Core {
+  readonly identity: Pick<StoredRecord, 'logId' | 'runId' | 'bootId'>;
   readonly accounts: LogAccounts;
   readonly pool: SlotPool;
+  readonly reader: LogReader;
   readonly wear: WearLedger;
-  readonly open: ReadonlyMap<number, Slot>;
-}
-
-function resultRow(item: QueuedRecord, record: StoredRecord | undefined): [QueuedRecord, AppendResult][] {
-  return record === undefined ? [] : [[item, { kind: 'stored', record }]];
+  readonly evictions: Evictions;
+  readonly expiry: Expiry;
+  readonly queue: CommitQueue;
+  readonly held: HeldRecords;
 }

@@ -12,13 +12,16 @@ export class QueuedRecord {
   /** When it wants to be flushed. */
   dueMs: number;
   readonly frameBytes: number;
+  /** Number that it was given before it is stored. */
+  readonly seq: number | undefined;
   readonly settled: Promise<AppendResult>;
   settle: (result: AppendResult) => void = () => undefined;
 
-  constructor(record: NewRecord, stream: StreamOptions, dueMs: number) {
+  constructor(record: NewRecord, stream: StreamOptions, dueMs: number, seq?: number) {
     // The caller may use its buffer again at once.
     this.record = quantise({ ...record, payload: record.payload.slice() });
     this.stream = stream;
+    this.seq = seq;
     this.dueMs = dueMs;
     this.frameBytes = frameBytes(recordBytes(this.record));
     this.settled = new Promise((resolve) => {

@@ -77,6 +77,7 @@ export function decodeGroup(content: Uint8Array, context: RecordContext): Stored
       seq: seq(number),
       logId: run.logId,
       runId: run.runId,
+      bootId: run.bootId,
       monotonicMs: millis(tenths / 10),
       wall: wallStamp(unixMs, source, bound),
       payload: context.keep(payload),

@@ -23,6 +23,8 @@ export interface StoredRecord extends NewRecord {
   readonly logId: string;
   /** 8 hexadecimal digits of the run that stored it: monotonic times compare within one run only. */
   readonly runId: string;
+  /** 32 hexadecimal digits of the boot of the machine in which it was stored; undefined when that is not known. */
+  readonly bootId?: string | undefined;
 }
 
 /** Longest payload of a record, in octets. */
@@ -42,7 +44,7 @@ export function recordName(logId: string, seq: Seq): string {
 export interface RecordContext {
   streamOf(id: number): StreamName | undefined;
   /** The run whose number ends with these 16 bits. */
-  runOf(lowBits: number): { readonly runId: string; readonly logId: string } | undefined;
+  runOf(lowBits: number): Pick<StoredRecord, 'runId' | 'logId' | 'bootId'> | undefined;
   /** What a record keeps of its payload, which lies in memory that will be used again. */
   keep(payload: Uint8Array): Uint8Array;
 }
@@ -145,6 +147,7 @@ export function decodeRecord(content: Uint8Array, context: RecordContext): Store
     seq: seq(number),
     logId: run.logId,
     runId: run.runId,
+    bootId: run.bootId,
     monotonicMs: millis(isWide ? monotonic : monotonic / 10),
     wall: wallStamp(unixMs, source, errorBoundMs),
     payload: context.keep(content.subarray(at)),

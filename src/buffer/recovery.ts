@@ -9,15 +9,19 @@ import type { CursorState } from './cursor-file.ts';
 import { createDurableDirectory } from './durable-directory.ts';
 import { Identities } from './identities.ts';
 import type { LogDamage } from './log-options.ts';
+import { LogTime, pastRuns } from './log-time.ts';
+import type { LogTimeState } from './log-time.ts';
 import type { Slot, SpanGap } from './slot.ts';
 import type { FoundPlaces } from './slot-pool.ts';
 import { StreamLedger } from './stream-ledger.ts';
+import type { LedgerState } from './stream-ledger.ts';
 import type { WearState } from './wear-ledger.ts';
 
 /** A log as found on the disk. */
 export interface RecoveredLog {
   readonly cursor: CursorFile;
   readonly identities: Identities;
+  readonly time: LogTime;
   readonly seqBase: number;
   readonly fences: Map<number, number>;
   readonly ledgers: Map<StreamName, StreamLedger>;
@@ -41,6 +45,19 @@ export interface RecoveryOptions {
   /** Size of a slot if the container is new, and slots that the quota allows. */
   readonly slotBytes: number;
   readonly quotaBytes: number;
+  /** Boot of the machine, if known, and its clock now. */
+  readonly bootId: string | undefined;
+  readonly monotonicMs: number;
+  /** What is known of a log that vanished from this place while it was in use. */
+  readonly predecessor?: Predecessor;
+}
+
+/** What a log hands on to one that takes its place: no number is given again, and time goes on. */
+export interface Predecessor {
+  readonly run: number;
+  readonly time: LogTimeState;
+  readonly wear: WearState;
+  readonly ledgers: ReadonlyMap<StreamName, LedgerState>;
 }
 
 /**
@@ -55,7 +72,9 @@ export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog
   await createDurableDirectory(filesystem, directory);
   const { file, state, isDamaged } = await CursorFile.open(filesystem, directory);
   const damage: LogDamage[] = [];
+  const { predecessor } = options;
   const identities = new Identities(state?.identities);
+  if (predecessor !== undefined) identities.noteRunNumber(predecessor.run);
   const runBefore = identities.run;
   const container = await openContainer(filesystem, directory, state?.slotBytes ?? options.slotBytes);
   const content = await readContainer(container, {
@@ -78,20 +97,29 @@ export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog
   clipRepeats(slots);
   const ledgers = openLedgers(state, slots, streams, damage);
   noteGaps(state, content, ledgers, damage);
+  for (const [name, { last, lastProducerSeq }] of predecessor?.ledgers ?? []) {
+    ledgers.get(name)?.skip(last);
+    ledgers.get(name)?.noteProducerSeq(lastProducerSeq);
+  }
   const seqBase = dropRetired(ledgers, streams, state?.seqBase ?? 0);
   const isClean = state?.isClosed === true && identities.run === runBefore && damage.length === 0;
   const logId = isClean ? identities.logId : undefined;
   identities.beginRun(logId ?? randomHex(entropy, 4));
   for (const name of ledgers.keys()) identities.idOf(name);
+  const time = new LogTime(state?.time ?? predecessor?.time);
+  for (const run of pastRuns(slots)) time.observe(run);
+  time.begin(identities.run, options.bootId, options.monotonicMs);
+  identities.askBoots((run) => time.bootIdOf(run));
   return {
     cursor: file,
     identities,
+    time,
     seqBase,
     fences: content.fences,
     ledgers,
     places: content.places,
     open: content.open,
-    wear: state?.wear,
+    wear: state?.wear ?? predecessor?.wear,
     damage,
     needsCursor: state === undefined,
   };

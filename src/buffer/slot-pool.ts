@@ -5,7 +5,7 @@ import type { Entropy } from '../host/entropy.ts';
 import { FileError } from '../host/filesystem.ts';
 import type { FileHandle } from '../host/filesystem.ts';
 import { encodeFrame, frameBytes } from './frame.ts';
-import type { Identities } from './identities.ts';
+import type { Identities, RunIdentity } from './identities.ts';
 import { encodeRecord } from './record.ts';
 import { encodeGroup, groupsOf } from './record-group.ts';
 import type { StoredRecord } from './record.ts';
@@ -21,7 +21,7 @@ import {
   nonceOf,
   runContentBytes,
 } from './slot.ts';
-import type { Slot, StreamSpan } from './slot.ts';
+import type { Slot } from './slot.ts';
 import { SlotFiller } from './slot-filler.ts';
 import { pageBytes } from './wear-ledger.ts';
 import type { WearLedger } from './wear-ledger.ts';
@@ -56,12 +56,17 @@ export class SlotPool {
   readonly #wear: WearLedger;
   readonly #filler: SlotFiller;
   readonly #limit: number;
-  #slots: readonly Slot[];
+  /** By life, ascending. */
+  readonly #slots: Map<number, Slot>;
+  #list: readonly Slot[] | undefined;
+  readonly #open = new Set<Slot>();
+  #asideCount = 0;
   readonly #free: number[];
   #nextLife: number;
   /** Between a write and the flush that covers it no other flush may take its failure away. */
   #window: Promise<unknown> = Promise.resolve();
   #consumedBytes = 0;
+  #isGone = false;
 
   constructor(
     found: FoundPlaces,
@@ -80,7 +85,9 @@ export class SlotPool {
     this.#entropy = parts.entropy;
     this.#identities = parts.identities;
     this.#wear = parts.wear;
-    this.#slots = found.slots;
+    this.#slots = new Map(found.slots.map((slot) => [slot.life, slot]));
+    for (const slot of found.slots) if (slot.state === 'open') this.#open.add(slot);
+    this.#asideCount = found.slots.filter(({ state }) => state === 'aside').length;
     this.#free = [...found.free];
     this.#nextLife = found.nextLife;
     this.#limit = Math.max(1, Math.floor(parts.quotaBytes / found.slotBytes));
@@ -96,16 +103,27 @@ export class SlotPool {
     });
   }
 
-  /** Ascending by life; every change makes a new list, so that a reader may hold on to one. */
+  /** Ascending by life; a reader may hold on to a list. Made when asked for: the way of a record does not ask. */
   get slots(): readonly Slot[] {
-    return this.#slots;
+    this.#list ??= [...this.#slots.values()];
+    return this.#list;
+  }
+  get count(): number {
+    return this.#slots.size;
+  }
+  /** Slots that the quota allows, and those that may still be taken. */
+  get limit(): number {
+    return this.#limit;
+  }
+  get roomSlots(): number {
+    return this.#filler.isShort ? this.#free.length : this.#limit - this.#slots.size;
   }
   get nextLife(): number {
     return this.#nextLife;
   }
   /** Octets of disk that slots with records take. */
   get usedBytes(): number {
-    return this.#slots.length * this.slotBytes;
+    return this.#slots.size * this.slotBytes;
   }
   /** Octets of container that commits have used up in this run, padding included. */
   get consumedBytes(): number {
@@ -113,9 +131,8 @@ export class SlotPool {
   }
   /** Octets that records may still take without giving up any. */
   get roomBytes(): number {
-    const open = this.#slots.filter((slot) => slot.state === 'open');
-    const inOpen = open.reduce((sum, slot) => sum + slot.sizeBytes - slot.length, 0);
-    return Math.max(0, this.#limit - this.#slots.length) * this.slotBytes + inOpen;
+    const inOpen = this.openSlots().reduce((sum, slot) => sum + slot.sizeBytes - slot.length, 0);
+    return Math.max(0, this.#limit - this.#slots.size) * this.slotBytes + inOpen;
   }
   /** Octets of container that commits fill padded, before they are packed. */
   get roomyBytes(): number {
@@ -123,20 +140,36 @@ export class SlotPool {
   }
   /** Whether more slots have records than the quota allows, as after it was lowered. */
   get isOverQuota(): boolean {
-    return this.#slots.length > this.#limit;
+    return this.#slots.size > this.#limit;
   }
   /** Whether the quota would allow a slot that the disk has no space for. */
   get isShortOfDisk(): boolean {
-    return this.#filler.isShort && this.#slots.length < this.#limit;
+    return this.#filler.isShort && this.#slots.size < this.#limit;
   }
   /** Slots that a failed write has set aside. */
   get asideCount(): number {
-    return this.#slots.filter((slot) => slot.state === 'aside').length;
+    return this.#asideCount;
+  }
+
+  /** The slots that take records. */
+  openSlots(): Slot[] {
+    return [...this.#open];
+  }
+
+  holds(slot: Slot): boolean {
+    return this.#slots.get(slot.life) === slot;
+  }
+
+  /** Takes a slot out of service after a failed write. */
+  setAside(slot: Slot): void {
+    if (slot.state !== 'aside') this.#asideCount += 1;
+    slot.state = 'aside';
+    this.#open.delete(slot);
   }
 
   /** Fills places with zeros until `count` can take records; fewer when the disk has no space. */
   async prepare(count: number): Promise<void> {
-    const wanted = Math.min(count, this.#limit - this.#slots.length);
+    const wanted = Math.min(count, this.#limit - this.#slots.size);
     for (let tries = 0; this.#free.length < wanted && tries < wanted + 1; tries++)
       await this.#filler.fillNow();
   }
@@ -148,7 +181,7 @@ export class SlotPool {
 
   /** Begins a life for records of `priority`; undefined when no slot is free. */
   async take(priority: number): Promise<Slot | undefined> {
-    if (this.#slots.length >= this.#limit) return undefined;
+    if (this.#slots.size >= this.#limit) return undefined;
     if (this.#free.length === 0) await this.#filler.fillNow();
     const index = this.#free.shift();
     if (index === undefined) return undefined;
@@ -164,7 +197,9 @@ export class SlotPool {
     });
     slot.state = 'open';
     slot.isBegun = false;
-    this.#slots = [...this.#slots, slot];
+    this.#slots.set(life, slot);
+    this.#list = undefined;
+    this.#open.add(slot);
     return slot;
   }
 
@@ -194,7 +229,7 @@ export class SlotPool {
       }
       if (ends.size === 0) return failures;
       try {
-        await this.handle.datasync();
+        await this.#flush();
         this.#wear.noteFlush();
       } catch (error) {
         for (const part of ends.keys()) failures.set(part, error);
@@ -210,13 +245,29 @@ export class SlotPool {
     });
   }
 
+  /** Beside the flush: what is durable in a file that nobody will find again is not stored. */
+  async #flush(): Promise<void> {
+    const [placed, flushed] = await Promise.allSettled([this.handle.isInPlace(), this.handle.datasync()]);
+    if (flushed.status === 'rejected') throw flushed.reason;
+    if (placed.status === 'rejected') throw placed.reason;
+    if (placed.value) return;
+    this.#isGone = true;
+    const cause = Object.assign(new Error('it was removed or replaced while in use'), { code: 'ESTALE' });
+    throw new FileError('keep', this.#path, cause);
+  }
+
+  /** Whether the container is no longer where it was opened: nothing can be stored in it any more. */
+  get isGone(): boolean {
+    return this.#isGone;
+  }
+
   #noteCommitted({ slot, records }: CommitPart, end: number): void {
     this.#consumedBytes += end - slot.length;
     slot.length = end;
     slot.isBegun = true;
     const [first] = records;
     if (first !== undefined) {
-      slot.runs.set(Number.parseInt(first.runId, 16), { runId: first.runId, logId: first.logId });
+      slot.runs.set(Number.parseInt(first.runId, 16), runOf(first));
     }
     for (const record of records) {
       slot.names.set(this.#identities.idOf(record.stream), record.stream);
@@ -232,7 +283,7 @@ export class SlotPool {
     const { nonce, life, priority, run, sizeBytes } = slot;
     if (!slot.isBegun) pieces.push(encodeHeader({ nonce, life, priority: priority ?? 0, run, sizeBytes }));
     if (!slot.runs.has(Number.parseInt(first.runId, 16))) {
-      pieces.push(encodeFrame(nonce, 'run', encodeRun(first.runId, first.logId)));
+      pieces.push(encodeFrame(nonce, 'run', encodeRun(runOf(first))));
     }
     const told = new Set(slot.spans.keys());
     for (const record of records) {
@@ -267,7 +318,7 @@ export class SlotPool {
     const unit = paddingUnit(slot.sizeBytes);
     const last = slot.sizeBytes - footerBytes(streamCount);
     const padded = Math.max(end, Math.min(Math.ceil(end / unit) * unit, Math.floor(last / 8) * 8));
-    const isRoomy = this.#slots.length <= roomySlots(this.#limit);
+    const isRoomy = this.#slots.size <= roomySlots(this.#limit);
     return isRoomy || 8 * (padded - end) <= length ? padded : end;
   }
 
@@ -278,6 +329,7 @@ export class SlotPool {
   async seal(slot: Slot): Promise<void> {
     if (slot.state !== 'open') return;
     slot.state = 'closed';
+    this.#open.delete(slot);
     const footer = slot.isBegun ? encodeFooter(slot) : undefined;
     if (footer === undefined) return;
     const { frame, trailer } = footer;
@@ -291,15 +343,12 @@ export class SlotPool {
     });
   }
 
-  /** Frees the closed slots without an open record. */
-  release(isSettled: (stream: StreamName, span: StreamSpan) => boolean): void {
-    const kept = this.#slots.filter((slot) => {
-      if (slot.state !== 'closed') return true;
-      if (![...slot.spans].every(([name, span]) => isSettled(name, span))) return true;
-      this.#free.push(slot.index);
-      return false;
-    });
-    if (kept.length < this.#slots.length) this.#slots = kept;
+  /** Frees a closed slot whose records are durably settled. */
+  release(slot: Slot): void {
+    assert(slot.state === 'closed' && this.holds(slot), `${slot.label} cannot be freed`);
+    this.#slots.delete(slot.life);
+    this.#list = undefined;
+    this.#free.push(slot.index);
   }
 
   /** Waits for what is being written and closes the container. */
@@ -315,6 +364,10 @@ export class SlotPool {
     this.#window = done.catch(() => undefined);
     return done;
   }
+}
+
+function runOf({ runId, logId, bootId }: StoredRecord): RunIdentity {
+  return { runId, logId, bootId };
 }
 
 /** Octets of records that one commit writes at most. */

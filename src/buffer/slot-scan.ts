@@ -8,7 +8,7 @@ import type { Identities, RunIdentity } from './identities.ts';
 import { decodeRecord, hex32, runBitsOf } from './record.ts';
 import type { RecordContext, StoredRecord } from './record.ts';
 import { decodeGroup } from './record-group.ts';
-import { extendSpan } from './slot.ts';
+import { decodeRun, extendSpan } from './slot.ts';
 import type { Slot, SpanGap } from './slot.ts';
 
 /** What came to light when a slot was read. */
@@ -40,7 +40,7 @@ function contextOf(slot: Slot, identities: Identities, keep: RecordContext['keep
       const run = identities.expandRun(lowBits);
       const known = slot.runs.get(run) ?? identities.identityOf(run);
       // Without any trace of the log's id a name of its own harms least: the record may arrive twice, not never.
-      if (known === undefined) return { runId: hex32(run), logId: hex32(slot.nonce) };
+      if (known === undefined) return { runId: hex32(run), logId: hex32(slot.nonce), bootId: undefined };
       newest = { lowBits, identity: known };
       return known;
     },
@@ -192,7 +192,7 @@ class FrameFilter {
     if (kind === 'run' && content.length >= 8) {
       const run = view.getUint32(0, true);
       if (this.#goesBack(run & 0xffff)) return undefined;
-      this.#slot.runs.set(run, { runId: hex32(run), logId: hex32(view.getUint32(4, true)) });
+      this.#slot.runs.set(run, decodeRun(content));
       this.#identities.noteRunNumber(run);
       this.runBits = run & 0xffff;
     } else if (kind === 'stream' && content.length > 2) {

@@ -156,17 +156,31 @@ export function nonceOf(life: number, drawn: number): number {
   return (((life % 0x1_0000) << 16) | (drawn & 0xffff)) >>> 0;
 }
 
-/** Content of the frame that tells who writes from here on: u32 run, u32 log id. */
-export function encodeRun(runId: string, logId: string): Uint8Array {
+/** Content of the frame that tells who writes from here on: u32 run, u32 log id, 16 octets boot id, 0 if unknown. */
+export function encodeRun({ runId, logId, bootId }: RunIdentity): Uint8Array {
   const content = new Uint8Array(runContentBytes);
   const view = new DataView(content.buffer);
   view.setUint32(0, Number.parseInt(runId, 16), true);
   view.setUint32(4, Number.parseInt(logId, 16), true);
+  if (bootId !== undefined) content.set(Buffer.from(bootId, 'hex'), bootIdOffset);
   return content;
 }
 
+/** The identity in a run frame's content of at least 8 octets. */
+export function decodeRun(content: Uint8Array): RunIdentity {
+  const view = new DataView(content.buffer, content.byteOffset, content.length);
+  const bootId = content.subarray(bootIdOffset, runContentBytes);
+  const isKnown = bootId.length === runContentBytes - bootIdOffset && bootId.some((octet) => octet !== 0);
+  return {
+    runId: hex32(view.getUint32(0, true)),
+    logId: hex32(view.getUint32(4, true)),
+    bootId: isKnown ? Buffer.from(bootId).toString('hex') : undefined,
+  };
+}
+
 /** Octets of content of a run frame. */
-export const runContentBytes = 8;
+export const runContentBytes = 24;
+const bootIdOffset = 8;
 
 /** Content of the frame that names a stream: u16 number, name in UTF-8. */
 export function encodeStream(id: number, name: StreamName): Uint8Array {
@@ -206,13 +220,13 @@ export function encodeSummary(slot: Slot): string {
     ] as const;
     return [name, first, last, ...stamps, firstProducerSeq ?? null, lastProducerSeq ?? null];
   });
-  const runs = [...slot.runs].map(([run, { logId }]) => [run, logId]);
+  const runs = [...slot.runs].map(([run, { logId, bootId }]) => [run, logId, bootId ?? null]);
   return JSON.stringify({ runs, names: [...slot.names], rows });
 }
 
 /** Octets that a footer of `spanCount` spans may take, generously. */
 export function footerBytes(spanCount: number): number {
-  return 160 + 192 * spanCount;
+  return 240 + 192 * spanCount;
 }
 
 type SpanRow = [
@@ -268,11 +282,13 @@ export async function isRead(handle: FileHandle, target: Uint8Array, position: n
 /** Takes over what `encodeSummary` wrote; the CRC held. */
 export function takeSummary(slot: Slot, text: string): void {
   const { runs, names, rows } = JSON.parse(text) as {
-    runs: [number, string][];
+    runs: [number, string, (string | null)?][];
     names: [number, string][];
     rows: SpanRow[];
   };
-  for (const [run, logId] of runs) slot.runs.set(run, { runId: hex32(run), logId });
+  for (const [run, logId, bootId] of runs) {
+    slot.runs.set(run, { runId: hex32(run), logId, bootId: bootId ?? undefined });
+  }
   for (const [id, name] of names) slot.names.set(id, streamName(name));
   for (const row of rows) {
     const [name, first, last, firstMonotonicMs, firstUnixMs, monotonicMs, unixMs, firstRunId, runId] = row;
@@ -310,7 +326,10 @@ export function extendSpan(slot: Slot, record: StoredRecord): SpanGap | undefine
     producerBefore: record.producerSeq,
   };
   span.last = record.seq;
-  span.lastStamp = stamp;
+  // The newest of them: a producer that hands an older reading in late must not make the slot look older.
+  if (stamp.runId !== span.lastStamp.runId || stamp.monotonicMs >= span.lastStamp.monotonicMs) {
+    span.lastStamp = stamp;
+  }
   span.lastProducerSeq = record.producerSeq ?? span.lastProducerSeq;
   return gap.from <= gap.to ? gap : undefined;
 }
@@ -323,7 +342,8 @@ export function estimateStamp(span: StreamSpan, seq: number): Stamp {
   return {
     monotonicMs: between(span.firstStamp.monotonicMs, span.lastStamp.monotonicMs),
     unixMs: between(span.firstStamp.unixMs, span.lastStamp.unixMs),
-    // Monotonic times of two runs have nothing between them.
-    runId: span.firstStamp.runId === span.lastStamp.runId ? span.lastStamp.runId : '',
+    // Monotonic times of two runs have nothing between them: the age is that of the newest at least.
+    ...(span.firstStamp.runId === span.lastStamp.runId ? {} : { monotonicMs: span.lastStamp.monotonicMs }),
+    runId: span.lastStamp.runId,
   };
 }

@@ -24,7 +24,7 @@ sensors:
       acknowledge: true       # the sensor repeats a line until it is stored
     streams:
       - name: temperature
-        class: B              # A flush at once, B together with others, C like B for now
+        class: B              # A flush at once, B together with others, C in memory until the link fails
         order: liveFirst      # after an outage: new readings first, older ones beside them
         unit: Cel
       - name: door

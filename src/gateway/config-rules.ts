@@ -38,6 +38,17 @@ export function crossProblems(value: unknown): RuleProblem[] {
   }
   ordered(problems, value, 'uplink', ['retryMsMin', 200], ['retryMsMax', 10_000]);
   ordered(problems, value, 'buffer', ['segmentBytes', 4 * 1024 * 1024], ['quotaBytes', 512 * 1024 * 1024]);
+  const buffer = get(value, 'buffer');
+  const [reserveBytes, quotaBytes] = [
+    get(buffer, 'reserveBytes'),
+    get(buffer, 'quotaBytes') ?? 512 * 1024 * 1024,
+  ];
+  if (typeof reserveBytes === 'number' && typeof quotaBytes === 'number' && 2 * reserveBytes > quotaBytes) {
+    problems.push({
+      path: ['buffer', 'reserveBytes'],
+      message: `is ${reserveBytes}; use at most half of quotaBytes, ${Math.floor(quotaBytes / 2)}`,
+    });
+  }
   return problems;
 }
 

@@ -190,7 +190,7 @@ const stream = v.strictObject({
   class: v.optional(
     choice(
       ['A', 'B', 'C'],
-      'When a reading is flushed: A at once, B together with others, C like B for now.',
+      'When a reading is flushed: A at once, B together with others, C only once the link fails; power loss takes it.',
     ),
     'B',
   ),
@@ -222,6 +222,19 @@ const stream = v.strictObject({
       'After an outage: inOrder the oldest reading first; liveFirst new ones first, older ones beside, to NAME.history.',
     ),
     'inOrder',
+  ),
+  ttlMs: v.exactOptional(
+    v.pipe(
+      whole({
+        meaning:
+          'Age at which a reading that is not delivered is given up; time without power counts as far as clocks prove it.',
+        min: 1000,
+        max: 31_622_400_000,
+        example: 3_600_000,
+        unit: 'ms',
+      }),
+      v.transform(millis),
+    ),
   ),
   unit: v.exactOptional(
     text(
@@ -366,6 +379,12 @@ const schema = v.strictObject({
         64 * mebibyte,
         4 * mebibyte,
         'Size of a slot, the unit in which the buffer gives space up; counts when the buffer is made.',
+      ),
+      reserveBytes: octets(
+        0,
+        32_768 * mebibyte,
+        0,
+        'Part of the quota that only streams of the highest priority may take; command results have priority 10.',
       ),
       fullAlarmHours: v.optional(
         whole({

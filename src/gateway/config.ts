@@ -30,6 +30,8 @@ export interface StreamConfig {
   readonly priority: number;
   /** What is delivered first after an outage. */
   readonly order: 'inOrder' | 'liveFirst';
+  /** Age at which a reading goes undelivered; undefined for never. */
+  readonly ttlMs?: Millis;
   readonly unit?: string;
 }
 
@@ -56,6 +58,7 @@ export interface DecisionConfig {
 export interface BufferConfig {
   readonly quotaBytes: Bytes;
   readonly segmentBytes: Bytes;
+  readonly reserveBytes: Bytes;
   /** Least hours until full while nothing is delivered; 0 for no alarm. */
   readonly fullAlarmHours: number;
   /** See `Card`; the capacity is that of the disk when absent. */

@@ -13,7 +13,7 @@ import { openReadingLog } from '../buffer/reading-log.ts';
 import type { ReadingLog } from '../buffer/reading-log.ts';
 import { Downlink } from '../downlink/downlink.ts';
 import type { Command } from '../downlink/downlink.ts';
-import { sleep } from '../host/clock.ts';
+import { every, sleep } from '../host/clock.ts';
 import type { CancelTimer } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import type { DeviceReport } from '../host/reopening-line.ts';
@@ -25,6 +25,7 @@ import { Intake, storeReading } from './intake.ts';
 import { LinkAccess } from './link-access.ts';
 import { LinkMonitor, cellStatus } from './link-monitor.ts';
 import { Service } from './service.ts';
+import { isDelivering } from './service-facts.ts';
 import { StatusBoard } from './status-board.ts';
 import type { GatewayEvent, GatewayStatus, LogLevel } from './status.ts';
 import { openCommandMemory, openHandoverJournal, openOwedStore, openWearStore } from './stores.ts';
@@ -34,6 +35,8 @@ import type { Telling } from './telling.ts';
 export const resultStream: StreamName = streamName('results');
 
 const reopenMs = millis(1000);
+/** Period in which the buffer hears whether readings go through: class C is in memory for no longer when they do not. */
+const linkTellMs = millis(500);
 /** Time without a further eviction after which the buffer counts as having room. */
 const bufferAlarmMs = millis(60_000);
 
@@ -108,12 +111,16 @@ export class Gateway {
     monitor.start();
     const ended = new AbortController();
     const watching = watch.run(AbortSignal.any([signal, ended.signal]));
+    const stopTelling = every(this.#host.clock, linkTellMs, () =>
+      log.setLinkUp(isDelivering(this.#service?.facts())),
+    );
     try {
       await Promise.all([this.#serve(log, signal), watching]);
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
       ended.abort();
+      stopTelling();
       await Promise.all([intake.stop(), monitor.stop(), watching]);
       await log.close();
       this.#cancelBufferAlarm();
@@ -136,13 +143,18 @@ export class Gateway {
 
   #openLog(streams: readonly StreamOptions[]): Promise<ReadingLog> {
     const { buffer } = this.#config;
-    const { filesystem, clock, entropy } = this.#host;
+    const { filesystem, clock, entropy, bootId } = this.#host;
     return openReadingLog({
       filesystem,
       clock,
       entropy,
+      ...(bootId === undefined ? {} : { bootId }),
       directory: this.#bufferDirectory,
-      limits: { quotaBytes: buffer.quotaBytes, segmentBytesMax: buffer.segmentBytes },
+      limits: {
+        quotaBytes: buffer.quotaBytes,
+        segmentBytesMax: buffer.segmentBytes,
+        reserveBytes: buffer.reserveBytes,
+      },
       streams,
       onDamage: (damage) => this.#onDamage(damage),
       onEviction: (eviction) => this.#onEviction(eviction),
@@ -182,9 +194,12 @@ export class Gateway {
     this.#telling.tell({ kind: 'damage', file: kind, text: message });
   }
 
-  #onEviction({ stream, count, fromSeq, toSeq, reason }: Eviction): void {
+  #onEviction(eviction: Eviction): void {
+    const { stream, count, fromSeq, toSeq, reason } = eviction;
+    this.#telling.record({ ...eviction, kind: 'evicted' });
     this.#telling.tell({ kind: 'eviction', stream, count, firstSeq: fromSeq, lastSeq: toSeq });
-    if (reason === 'givenUp') return; // told by the service, with the words of the CSE
+    // What expires is meant to; what is given up is told by the service, with the words of the CSE.
+    if (reason === 'expired' || reason === 'givenUp') return;
     const cause = reason === 'diskFull' ? 'its disk has no space left: free some' : 'raise buffer.quotaBytes';
     this.#telling.alarms.raise('buffer', `the buffer is full and gives up readings of ${stream}; ${cause}`);
     this.#cancelBufferAlarm();

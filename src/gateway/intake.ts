@@ -14,7 +14,10 @@ interface Sensor {
   report: DeviceReport;
 }
 
-/** Stores a reading; resolves when it is durable. Throws `LimitError` when it is not stored, so that its producer repeats it. */
+/**
+ * Stores a reading; resolves when its class allows to tell its producer: when it is durable, or in class C also when it is
+ * held in memory. Throws `LimitError` when it is not stored, so that its producer repeats it.
+ */
 export async function storeReading(log: ReadingLog, reading: Reading): Promise<void> {
   const { value, ...rest } = reading;
   const result = await log.append({ ...rest, payload: encodePayload(value) });
@@ -23,7 +26,7 @@ export async function storeReading(log: ReadingLog, reading: Reading): Promise<v
   }
 }
 
-/** The sensors of the gateway: each reading goes to the log and is acknowledged to its sensor when it is durable. */
+/** The sensors of the gateway: each reading goes to the log and is acknowledged to its sensor as its class says. */
 export class Intake {
   readonly #sensors: readonly Sensor[];
 

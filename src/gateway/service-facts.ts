@@ -1,5 +1,6 @@
 import type { Millis } from '../base/units.ts';
 import type { HandoverProgress } from '../handover/runner.ts';
+import { servingOf, transactionOf } from '../handover/transition.ts';
 import type { HandoverState } from '../handover/transition.ts';
 import type { Pilot } from './pilot.ts';
 
@@ -12,4 +13,10 @@ export interface ServiceFacts {
   readonly explanation: Pilot['explanation'];
   readonly servicePath: string;
   readonly responseMs: Millis | undefined;
+}
+
+/** Whether readings go through: a CSE serves, no handover is under way, and the path to it is good. */
+export function isDelivering(facts: ServiceFacts | undefined): boolean {
+  if (facts === undefined || servingOf(facts.state) === undefined) return false;
+  return facts.servicePath === 'good' && transactionOf(facts.state) === undefined;
 }

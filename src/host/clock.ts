@@ -10,7 +10,7 @@ export type CancelTimer = () => void;
  * serves only as a stamp.
  */
 export interface Clock {
-  /** Milliseconds since an arbitrary origin, never going back, with sub-millisecond fraction. */
+  /** Milliseconds since an origin that holds for one boot of the machine, never going back, with sub-millisecond fraction. */
   monotonicMs(): Millis;
   /** Milliseconds since 1970 as the system believes them. */
   unixMs(): UnixMillis;
@@ -18,10 +18,12 @@ export interface Clock {
   schedule(delayMs: Millis, action: () => void): CancelTimer;
 }
 
-/** The real clock of the machine. */
+/** The real clock of the machine: its monotonic time is CLOCK_MONOTONIC, which a restarted process finds going on. */
 export class NodeClock implements Clock {
+  readonly #originMs = Number(process.hrtime.bigint()) / 1e6 - performance.now();
+
   monotonicMs(): Millis {
-    return millis(performance.now());
+    return millis(this.#originMs + performance.now());
   }
 
   unixMs(): UnixMillis {

@@ -36,6 +36,8 @@ export interface FileHandle {
   datasync(): Promise<void>;
   /** Size in octets. */
   size(): Promise<number>;
+  /** Whether its path still leads to this file: false once it, or a directory above it, was removed or replaced. */
+  isInPlace(): Promise<boolean>;
   close(): Promise<void>;
 }
 
@@ -86,6 +88,7 @@ export class NodeFilesystem implements Filesystem {
 class NodeFileHandle implements FileHandle {
   readonly #path: string;
   readonly #handle: fs.FileHandle;
+  #inode: { readonly dev: bigint; readonly ino: bigint } | undefined;
 
   constructor(path: string, handle: fs.FileHandle) {
     this.#path = path;
@@ -126,6 +129,17 @@ class NodeFileHandle implements FileHandle {
 
   async size(): Promise<number> {
     return (await attempt('stat', this.#path, this.#handle.stat())).size;
+  }
+
+  async isInPlace(): Promise<boolean> {
+    this.#inode ??= await attempt('stat', this.#path, this.#handle.stat({ bigint: true }));
+    try {
+      const { dev, ino } = await fs.stat(this.#path, { bigint: true });
+      return dev === this.#inode.dev && ino === this.#inode.ino;
+    } catch (cause) {
+      if (['ENOENT', 'ENOTDIR'].includes(errnoCode(cause) ?? '')) return false;
+      throw new FileError('stat', this.#path, cause);
+    }
   }
 
   async close(): Promise<void> {

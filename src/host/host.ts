@@ -1,5 +1,6 @@
 import { SysfsBlockDevices } from './block-device.ts';
 import type { BlockDevices } from './block-device.ts';
+import { readBootId } from './boot-id.ts';
 import { NodeClock } from './clock.ts';
 import type { Clock } from './clock.ts';
 import { NodeEntropy } from './entropy.ts';
@@ -19,17 +20,21 @@ export interface Host {
   readonly blockDevices: BlockDevices;
   readonly network: Network;
   readonly serialLines: SerialLines;
+  /** Boot of the machine, as `readBootId` gives it; undefined where restarts do not share a clock. */
+  readonly bootId?: string;
 }
 
 /** The machine this process runs on. */
 export function createNodeHost(): Host {
+  const entropy = new NodeEntropy();
   const filesystem = new NodeFilesystem();
   return {
     clock: new NodeClock(),
-    entropy: new NodeEntropy(),
+    entropy,
     filesystem,
     blockDevices: new SysfsBlockDevices({ filesystem }),
     network: new NodeNetwork(),
     serialLines: new NodeSerialLines(),
+    bootId: readBootId(entropy),
   };
 }

@@ -9,8 +9,7 @@ import type { FileHandle, Filesystem } from '../host/filesystem.ts';
  * - per file the content of its last successful datasync, and of every 512-byte sector written since any one of the
  *   versions written, or the durable one; no order between sectors or files; any size reached since;
  * - per directory the entries of the last `syncDirectory` and any prefix of the creations, renames and removals since;
- * - after a failed datasync the sectors it should have covered stay uncertain whatever a later datasync says, until
- *   they are written again.
+ * - after a failed datasync the sectors it covers stay uncertain until they are written again, whatever others say.
  * A datasync of a file does not make its name durable, which is stricter than ext4.
  */
 
@@ -201,6 +200,14 @@ export class SimulatedFilesystem implements Filesystem {
     return fault;
   }
 
+  /** Whether a path leads to a file. For `SimulatedFileHandle` only. */
+  leadsTo(path: string, node: Inode): Promise<boolean> {
+    if (this.#hasCrashed) return never();
+    let at: Entry | undefined = this.#root;
+    for (const name of parts(path)) at = at instanceof Directory ? at.entries.get(name) : undefined;
+    return Promise.resolve(at === node);
+  }
+
   async #step(kind: FileOperation['kind'], path: string): Promise<void> {
     const fault = await this.step(kind, path, 0, 0);
     if (fault !== undefined) throw failure(kind, path, fault.kind === 'crash' ? 'EIO' : fault.errno);
@@ -208,8 +215,8 @@ export class SimulatedFilesystem implements Filesystem {
 
   #locate(operation: string, path: string): { directory: Directory; name: string } {
     const names = parts(path);
-    const name = names.pop();
-    if (name === undefined) throw failure(operation, path, 'EISDIR');
+    const name = names.pop() ?? '';
+    if (name === '') throw failure(operation, path, 'EISDIR');
     return { directory: this.#descend(operation, path, names), name };
   }
 
@@ -281,6 +288,10 @@ class SimulatedFileHandle implements FileHandle {
   async size(): Promise<number> {
     await this.#step('size', 0, 0);
     return this.#inode.size;
+  }
+
+  isInPlace(): Promise<boolean> {
+    return this.#filesystem.leadsTo(this.#path, this.#inode);
   }
 
   async close(): Promise<void> {

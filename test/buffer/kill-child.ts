@@ -38,6 +38,7 @@ function writingLate(inner: Filesystem): Filesystem {
       return {
         read: (target, position) => handle.read(target, position),
         size: () => handle.size(),
+        isInPlace: () => handle.isInPlace(),
         close: () => handle.close(),
         datasync: () => handle.datasync(),
         write: (data, position) => {

@@ -25,7 +25,11 @@ export type Mutant =
   /** The cursor does not say what is settled above older pending records, though slots are used again by it. */
   | 'forgetRanges'
   /** The cursor is written only after the slot that it frees was used again. */
-  | 'cursorAfterReuse';
+  | 'cursorAfterReuse'
+  /** A run that did not end in order keeps the log id. */
+  | 'keepsLogId'
+  /** The product does not look whether its files are still in their directory. */
+  | 'noPlaceCheck';
 
 /** The file system as `mutant` would use it. */
 export function mutate(inner: Filesystem, mutant: Mutant | undefined): Filesystem {
@@ -54,7 +58,12 @@ function spoilCursor(handle: FileHandle, mutant: Mutant, late: Late): FileHandle
   let syncs = 0;
   return {
     size: () => handle.size(),
-    read: (target, position) => handle.read(target, position),
+    isInPlace: () => (mutant === 'noPlaceCheck' ? Promise.resolve(true) : handle.isInPlace()),
+    read: async (target, position) => {
+      const length = await handle.read(target, position);
+      if (mutant === 'keepsLogId') closeCursor(target);
+      return length;
+    },
     close: async () => {
       for (const work of late.splice(0)) await work();
       await handle.close();
@@ -93,9 +102,20 @@ function withoutRanges(record: Uint8Array): Uint8Array {
   return changed;
 }
 
+/** Makes a cursor record say that the run ended in order. */
+function closeCursor(record: Uint8Array): void {
+  const length = viewOf(record).getUint32(8, true);
+  const text = Buffer.from(record.buffer, record.byteOffset + 16, length);
+  const at = text.indexOf('"isClosed":false');
+  if (at < 0) return;
+  text.write('"isClosed":true ', at);
+  viewOf(record).setUint32(12, crc32(text, length), true);
+}
+
 function spoilSlots(handle: FileHandle, mutant: Mutant, late: Late): FileHandle {
   return {
     size: () => handle.size(),
+    isInPlace: () => (mutant === 'noPlaceCheck' ? Promise.resolve(true) : handle.isInPlace()),
     close: () => handle.close(),
     write: async (data, position) => {
       if (mutant === 'reportBeforeDatasync') for (const sync of late.splice(0)) await sync();

@@ -2,10 +2,11 @@ import { bytes, millis, streamName, unixMillis } from '../../src/base/units.ts';
 import type { Seq, StreamName } from '../../src/base/units.ts';
 import { openReadingLog } from '../../src/buffer/reading-log.ts';
 import type { ReadingLog } from '../../src/buffer/reading-log.ts';
-import type { LogDamage, LogLimits, StreamOptions } from '../../src/buffer/log-options.ts';
+import type { Eviction, LogDamage, LogLimits, StreamOptions } from '../../src/buffer/log-options.ts';
 import type { AppendResult } from '../../src/buffer/log-results.ts';
 import { recordName } from '../../src/buffer/record.ts';
 import type { StoredRecord } from '../../src/buffer/record.ts';
+import type { Clock } from '../../src/host/clock.ts';
 import type { Entropy } from '../../src/host/entropy.ts';
 import type { Filesystem } from '../../src/host/filesystem.ts';
 import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
@@ -83,6 +84,7 @@ export class World {
   readonly log: ReadingLog;
   readonly witness: Witness;
   readonly damage: LogDamage[];
+  readonly evictions: Eviction[];
   /** Appended before this run began. */
   readonly #earlier: ReadonlySet<string>;
   /** Acknowledged in this run: those of an earlier one may have been lost with it. */
@@ -95,12 +97,14 @@ export class World {
     log: ReadingLog,
     witness: Witness,
     damage: LogDamage[],
+    evictions: Eviction[],
   ) {
     this.clock = clock;
     this.filesystem = filesystem;
     this.log = log;
     this.witness = witness;
     this.damage = damage;
+    this.evictions = evictions;
     this.#earlier = new Set(witness.appended.keys());
   }
 
@@ -112,21 +116,32 @@ export class World {
       limits?: LogLimits;
       streams?: readonly StreamOptions[];
       entropy?: Entropy;
+      /** What the log takes for its clock, when it is not the world's own. */
+      clock?: (clock: SimulatedClock) => Clock;
+      /** When the run begins, on the monotonic clock. */
+      startMs?: number;
+      bootId?: string;
     } = {},
   ): Promise<World> {
     const clock = new SimulatedClock();
+    if (options.startMs !== undefined) await clock.advance(options.startMs);
     const damage: LogDamage[] = [];
+    const evictions: Eviction[] = [];
     const log = await openReadingLog({
       filesystem,
-      clock,
+      clock: options.clock?.(clock) ?? clock,
+      ...(options.bootId === undefined ? {} : { bootId: options.bootId }),
       entropy: options.entropy ?? new SeededEntropy(options.seed ?? 1),
       directory: '/data/buffer',
       limits: options.limits ?? smallLimits,
       streams: options.streams ?? streams,
       onDamage: (found) => damage.push(found),
-      onEviction: ({ stream, toSeq }) => witness.evicted.set(stream, toSeq),
+      onEviction: (eviction) => {
+        evictions.push(eviction);
+        witness.evicted.set(eviction.stream, eviction.toSeq);
+      },
     });
-    return new World(clock, filesystem, log, witness, damage);
+    return new World(clock, filesystem, log, witness, damage, evictions);
   }
 
   /** Appends a record that is told apart by its payload of at least `size` octets. */

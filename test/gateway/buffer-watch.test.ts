@@ -50,11 +50,11 @@ class Machine {
     consumedBytes: 0,
     roomBytes: 512 * mebibyte,
     roomyBytes: 32 * mebibyte,
-    hoursUntilFull: undefined,
   };
   config: BufferConfig = {
     quotaBytes: bytes(512 * mebibyte),
     segmentBytes: bytes(4 * mebibyte),
+    reserveBytes: bytes(0),
     fullAlarmHours: 24,
     card: cardDefaults,
   };
@@ -114,12 +114,14 @@ class Machine {
     const counts = {
       ...this.counts,
       oldestUnacknowledgedMs: this.counts.pending > 0 ? millis(5000) : undefined,
+      isAgeExact: true,
     };
     return {
       ...counts,
       usedBytes: bytes(4 * mebibyte),
       quotaBytes: this.config.quotaBytes,
       queued: 0,
+      memory: { held: 0, heldBytes: 0, passed: 0, dropped: 0 },
       flash: { ...this.flash, writeAmplification: payloadBytes > 0 ? deviceBytes / payloadBytes : undefined },
       streams: new Map([[streamName('temperature'), counts]]),
     };

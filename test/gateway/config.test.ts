@@ -53,6 +53,7 @@ void t.test('defaults', async (t) => {
   t.same(config.buffer, {
     quotaBytes: 512 * 1024 * 1024,
     segmentBytes: 4 * 1024 * 1024,
+    reserveBytes: 0,
     fullAlarmHours: 24,
     card: { enduranceCycles: 3000, nandFactor: 4 },
   });
@@ -114,7 +115,7 @@ buffer:
     /^gw\.yaml:20: decision\.a3\.offsetDb: 0\.7 is not a number of dB from -15 to 15 in steps of 0\.5/u,
     /^gw\.yaml:20: decision\.a3\.timeToTriggerMs: 600 is not one of 0, 40, 64/u,
     /^gw\.yaml:21: uplink\.retryMsMin: retryMsMin \(20000\) is above retryMsMax \(10000\)/u,
-    /^gw\.yaml:22: buffer: is empty; give a group of keys \(quotaBytes, segmentBytes, fullAlarmHours, card\), or remove the key/u,
+    /^gw\.yaml:22: buffer: is empty; give a group of keys \(quotaBytes, segmentBytes, reserveBytes, fullAlarmHours, card\), or remove the key/u,
   ];
   const found = problems(text);
   for (const [index, pattern] of expected.entries()) t.match(found[index] ?? '', pattern);

@@ -125,6 +125,7 @@ function withHandles(
         write: (data, position) => handle.write(data, position),
         datasync: () => handle.datasync(),
         size: () => handle.size(),
+        isInPlace: () => handle.isInPlace(),
         close: () => handle.close(),
       });
     },
