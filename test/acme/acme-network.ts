@@ -91,6 +91,15 @@ export class AcmeNetwork {
     return `coap://${address}:${this.coapPort(name)}`;
   }
 
+  /** The Python that ACME runs on. */
+  get python(): string {
+    return this.#programs.python;
+  }
+
+  httpPort(name: AcmeName): number {
+    return this.#ports[name].http;
+  }
+
   coapPort(name: AcmeName): number {
     return this.#ports[name].coap;
   }

@@ -15,6 +15,7 @@ import { AcmeNetwork } from './acme-network.ts';
 import { runContractAgainst } from './contract-run.ts';
 import { differences } from './differences-table.ts';
 import type { Wire } from './differences-table.ts';
+import { runGateway } from './gateway-run.ts';
 import { Report } from './report.ts';
 import { NotRunError, acmeVersion, setUp } from './set-up.ts';
 
@@ -73,6 +74,7 @@ async function runParts(network: AcmeNetwork, report: Report): Promise<void> {
   const parts: readonly (readonly [name: string, run: () => Promise<void>])[] = [
     ['contract over coap', contract('coap')],
     ['contract over mqtt', contract('mqtt')],
+    ['gateway over coap', () => runGateway(host, network, report)],
   ];
   // Much of each part is waiting, so they run side by side.
   const chosen = parts.filter(([name]) => name.includes(values.only));
