@@ -433,6 +433,24 @@ const schema = v.strictObject({
     }),
     {},
   ),
+  downlink: v.optional(
+    v.strictObject({
+      pollMs: v.exactOptional(
+        v.pipe(
+          whole({
+            meaning:
+              'Only for CSEs that do not notify: how often commands are fetched from the serving one; a target is proved by reading back what was written.',
+            min: 200,
+            max: 3_600_000,
+            example: 2000,
+            unit: 'ms',
+          }),
+          v.transform(millis),
+        ),
+      ),
+    }),
+    {},
+  ),
   log: v.optional(
     v.strictObject({
       level: v.optional(

@@ -93,6 +93,10 @@ export interface GatewayConfig {
     readonly graceMs: Millis;
     readonly claim: 'required';
   };
+  readonly downlink: {
+    /** Period of fetching commands from a serving CSE that does not notify; never when absent. */
+    readonly pollMs?: Millis;
+  };
   readonly log: { readonly level: LogLevel };
 }
 

@@ -36,6 +36,8 @@ export interface HandoverWorkerOptions {
   readonly link: { readonly name: string; readonly pointOfAccess: string };
   readonly aes: Readonly<Record<string, string>>;
   readonly graceMs: Millis;
+  /** The CSEs do not notify: commands are fetched, so a target need not prove the way down by a notification. */
+  readonly isPolling: boolean;
 }
 
 /** The phases of a handover as requests to CSEs and orders to uplink and downlink. */
@@ -133,6 +135,18 @@ async function catchUpSource(
   return { kind: 'failed', reason: caught.error.message };
 }
 
+/** Proves at a target that does not notify that what is put into the command container can be fetched from there. */
+async function readBack(
+  { clientFor, context }: HandoverWorkerOptions,
+  { target }: Transaction,
+  nonce: string,
+  work: WorkContext,
+): Promise<WorkOutcome> {
+  const address = `${context.aeAddress(target)}/${commandContainer}/${echoName(nonce)}`;
+  const read = await clientFor(target).retrieve(address, callOptions(work));
+  return read.ok ? { kind: 'succeeded' } : { kind: 'failed', reason: read.error.message };
+}
+
 /** Proves both ways at the target by one instance: its creation the way up, its notification the way down. */
 async function verify(
   options: HandoverWorkerOptions,
@@ -158,6 +172,7 @@ async function verify(
         { ...callOptions(work), resultContent: ResultContent.nothing },
       );
     if (!written.ok) return { kind: 'failed', reason: written.error.message };
+    if (options.isPolling) return await readBack(options, transaction, nonce, work);
     if (await echo) return { kind: 'succeeded' };
     return {
       kind: 'failed',

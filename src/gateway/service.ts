@@ -14,7 +14,6 @@ import type { ReadingLog } from '../buffer/reading-log.ts';
 import type { HandoverDecision } from '../decision/decision.ts';
 import { answerDeadlineMs, defaultServicePathPolicy } from '../decision/service-path.ts';
 import type { Downlink } from '../downlink/downlink.ts';
-import { discoverCandidates, targetLabel } from '../handover/candidate-discovery.ts';
 import { BundleContext, commandContainer } from '../handover/context.ts';
 import { homeAeOf } from '../handover/home-ae.ts';
 import { HandoverRunner } from '../handover/runner.ts';
@@ -31,6 +30,8 @@ import type { RadioSample } from '../radio/radio-sample.ts';
 import type { Destination } from '../uplink/destination.ts';
 import type { DeliveryOrder, Exchange, UplinkObserver } from '../uplink/lane-options.ts';
 import { Uplink } from '../uplink/uplink.ts';
+import { keepPolling } from './command-poll.ts';
+import { keepDiscovering } from './candidate-search.ts';
 import { explainDecision, isRunning, referenceOf } from './candidate-reference.ts';
 import { decisionPolicy } from './config.ts';
 import type { GatewayConfig } from './config.ts';
@@ -129,7 +130,22 @@ export class Service {
       await this.#owed.open();
       await this.#takeUp();
       cancelTick = every(clock, decideMs, () => this.#pilot.decide());
-      await Promise.all([this.#keepDiscovering(signal), this.#keepSweeping(signal)]);
+      await Promise.all([
+        keepDiscovering({
+          ...this.#options,
+          client: this.#home,
+          onFound: (candidates) => this.#pilot.takeCandidates(candidates),
+          signal,
+        }),
+        this.#keepSweeping(signal),
+        keepPolling({
+          ...this.#options,
+          serving: () => (this.#runner.isBusy ? undefined : servingOf(this.#state)),
+          clientFor: (cse) => this.#clientFor(cse),
+          context: this.#context,
+          signal,
+        }),
+      ]);
     };
     let cancelTick = (): void => undefined;
     try {
@@ -217,6 +233,7 @@ export class Service {
         link: { name: linkName, pointOfAccess: access.pointOfAccess },
         aes: { [config.device]: this.#aeId },
         graceMs,
+        isPolling: config.downlink.pollMs !== undefined,
       }),
       observer: {
         onState: (state) => this.#onState(state),
@@ -259,36 +276,6 @@ export class Service {
       await this.#uplink.switchTo(destination, { deadlineMs: millis(0), sourceLost: false });
     }
     return this.#runner.resume();
-  }
-
-  async #keepDiscovering(signal: AbortSignal): Promise<void> {
-    const { host, config, telling } = this.#options;
-    const { cseBaseName, pointOfAccess } = config.inCse;
-    while (!signal.aborted) {
-      const found = await discoverCandidates(this.#home, cseBaseName, { signal });
-      if (found.ok) {
-        if (found.value.candidates.length > 0) telling.alarms.clear('discovery');
-        else telling.alarms.raise('discovery', this.#nothingPublished(found.value.rejected.length));
-        for (const { address, reason } of found.value.rejected) {
-          telling.log('warn', `target ${address} cannot be used: ${reason}`);
-        }
-        this.#pilot.takeCandidates(found.value.candidates);
-      } else {
-        const hint = found.error.kind === 'rejected' ? '; was "baton provision" run for this device?' : '';
-        telling.alarms.raise(
-          'discovery',
-          `no candidates from ${pointOfAccess}: ${found.error.message}${hint}`,
-        );
-      }
-      await sleep(host.clock, found.ok ? config.decision.discoveryPeriodMs : retryMs, signal).catch(
-        () => undefined,
-      );
-    }
-  }
-
-  #nothingPublished(rejected: number): string {
-    const unusable = rejected === 0 ? '' : ` but ${rejected} unusable ones`;
-    return `the IN-CSE publishes no target (label ${targetLabel})${unusable}; publish some, after "baton provision" if it lost its state`;
   }
 
   async #keepSweeping(signal: AbortSignal): Promise<void> {

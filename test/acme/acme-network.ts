@@ -91,6 +91,15 @@ export class AcmeNetwork {
     return `coap://${address}:${this.coapPort(name)}`;
   }
 
+  /** The Python that ACME runs on. */
+  get python(): string {
+    return this.#programs.python;
+  }
+
+  httpPort(name: AcmeName): number {
+    return this.#ports[name].http;
+  }
+
   coapPort(name: AcmeName): number {
     return this.#ports[name].coap;
   }
@@ -152,7 +161,7 @@ export class AcmeNetwork {
     }
   }
 
-  /** Starts a CSE with what its folder holds; its database is in memory, so it knows nothing of an earlier life. */
+  /** Starts a CSE with what its folder holds: of an earlier life mn3 knows what was on disk, the others nothing. */
   async startCse(name: AcmeName): Promise<void> {
     const folder = join(this.#directory.path, name);
     await fs.mkdir(folder, { recursive: true });
@@ -230,7 +239,7 @@ networkInterface=${address}
 cseHost=${address}
 httpPort=${http}
 logLevel=warning
-databaseType=memory
+databaseType=${name === 'mn3' ? 'tinydb' : 'memory'}
 secret=acme
 consoleTheme=dark
 [cse]

@@ -13,8 +13,10 @@ import { createNodeHost } from '../../src/host/host.ts';
 import { coapWires, mqttWires } from '../testbed/cse-contract-wires.ts';
 import { AcmeNetwork } from './acme-network.ts';
 import { runContractAgainst } from './contract-run.ts';
+import { runDefects, runKilledRegistration } from './defects-run.ts';
 import { differences } from './differences-table.ts';
 import type { Wire } from './differences-table.ts';
+import { runGateway } from './gateway-run.ts';
 import { Report } from './report.ts';
 import { NotRunError, acmeVersion, setUp } from './set-up.ts';
 
@@ -73,6 +75,8 @@ async function runParts(network: AcmeNetwork, report: Report): Promise<void> {
   const parts: readonly (readonly [name: string, run: () => Promise<void>])[] = [
     ['contract over coap', contract('coap')],
     ['contract over mqtt', contract('mqtt')],
+    ['known defects', () => runDefects(host, network, report)],
+    ['gateway over coap', () => runGateway(host, network, report)],
   ];
   // Much of each part is waiting, so they run side by side.
   const chosen = parts.filter(([name]) => name.includes(values.only));
@@ -82,6 +86,7 @@ async function runParts(network: AcmeNetwork, report: Report): Promise<void> {
     if (outcome.status === 'fulfilled') continue;
     report.add({ part, title: errorText(outcome.reason), passed: false, notes: [], ms: 0 });
   }
+  if ('known defects'.includes(values.only)) await runKilledRegistration(host, network, report);
   const { failure } = network;
   if (failure !== undefined)
     report.add({ part: 'processes', title: failure, passed: false, notes: [], ms: 0 });

@@ -99,7 +99,7 @@ async function succeeds(command: string, args: readonly string[]): Promise<boole
   );
 }
 
-/** Runs a command to its end; rejects with the end of what it said when it fails or takes too long. */
+/** What a command prints until its end; rejects with the end of what it said when it fails or takes too long. */
 export function run(command: string, args: readonly string[], timeoutMs: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
@@ -108,14 +108,14 @@ export function run(command: string, args: readonly string[], timeoutMs: number)
       killSignal: 'SIGKILL',
     });
     let said = '';
-    const take = (data: Buffer): void => {
-      said = (said + data.toString()).slice(-4000);
-    };
-    child.stdout.on('data', take);
-    child.stderr.on('data', take);
+    let complaint = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (said += text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      complaint = (complaint + text).slice(-4000);
+    });
     child.once('error', reject);
     child.once('close', (code, signal) => {
-      const last = said.trim().split('\n').slice(-2).join(' ').slice(-300);
+      const last = (complaint || said).trim().split('\n').slice(-2).join(' ').slice(-300);
       // mosquitto shows its help with exit code 3.
       if (code === 0 || (code === 3 && args.includes('-h'))) resolve(said);
       else
