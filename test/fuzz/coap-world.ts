@@ -34,7 +34,7 @@ interface Ask {
 
 /** An endpoint on a socket in memory, fed with datagrams; every datagram it sends must be a legal one. */
 export class CoapWorld {
-  readonly clock = new SimulatedClock();
+  readonly clock: SimulatedClock = new SimulatedClock();
   readonly endpoint: CoapEndpoint;
   readonly reached: Record<'malformed' | 'duplicates' | 'unmatched' | 'answers' | 'asksAnswered', number> = {
     malformed: 0,
