@@ -75,7 +75,7 @@ export const logWorkloads: Readonly<Record<string, LogWorkload>> = {
     ...steady,
     streams: threePriorities,
     limits: limits(4096, 9),
-    actions: 300,
+    actions: 600,
     weights: { single: 46, group: 20, deliver: 5, sync: 3, giveUp: 1, pause: 3 },
     groupMax: 8,
     evictedMin: 100,
