@@ -97,9 +97,23 @@ export class CutDevice {
     if (survivors === undefined) device.set(data, entry.offset);
     for (const [sector, isKept] of survivors?.entries() ?? []) {
       const from = sector * sectorBytes;
-      if (isKept) device.set(data.subarray(from, from + sectorBytes), entry.offset + from);
+      const isWritten = from > 0 && isSecondHalf(data, from, entry.offset) ? survivors?.[sector - 1] : isKept;
+      if (isWritten === true) device.set(data.subarray(from, from + sectorBytes), entry.offset + from);
     }
   }
+}
+
+const ext4SuperblockAt = 1024;
+/** Magic and type of the superblock of a journal, as jbd2 writes them. */
+const journalSuperblock = Buffer.from('c03b399800000004', 'hex');
+
+/**
+ * Whether the sector at `from` of a write belongs to the sector before it: ext4 takes it that its superblock, and that of its
+ * journal, of 1 KiB each with a checksum, are written whole or not at all, and does not mount where they are torn.
+ */
+function isSecondHalf(data: Uint8Array, from: number, offset: number): boolean {
+  if (offset + from === ext4SuperblockAt + sectorBytes) return true;
+  return journalSuperblock.equals(data.subarray(from - sectorBytes, from - sectorBytes + 8));
 }
 
 /** The stretch of a log in which cuts are wanted, first and last position included. */
