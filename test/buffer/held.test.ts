@@ -273,6 +273,22 @@ void t.test('a disk that fails leaves it in memory, and its numbers are not give
   }
 });
 
+void t.test('nothing is held before the cursor says that the run has begun', async (t) => {
+  const disk = new SimulatedFilesystem();
+  const bench = await Bench.open(disk);
+  await bench.log.close();
+  disk.onOperation = ({ kind, path }) =>
+    kind === 'datasync' && path.endsWith('cursor') ? { kind: 'error', errno: 'EIO' } : undefined;
+  const blind = await Bench.open(disk, bench.memory, { seed: 2 });
+  t.equal(blind.log.logId, bench.log.logId);
+  blind.log.setLinkUp(true);
+  t.equal((await blind.append()).kind, 'stored', 'a cut would not be noticed');
+  disk.onOperation = undefined;
+  blind.acknowledge(await blind.readAll());
+  await blind.clock.advance(3000);
+  t.equal((await blind.append()).kind, 'held');
+});
+
 type Action =
   | { do: 'append'; count: number; size: number }
   | { do: 'other' | 'sync' | 'wait' | 'reopen' | 'kill' }
