@@ -54,18 +54,26 @@ export interface Consumption {
 /** Octets that a record takes beside its payload: those of its frame and its head, generously. */
 const recordOverheadBytes = 32;
 
+/** Space of a container, in octets. */
+export interface FillSpace {
+  /** What records may still take. */
+  readonly roomBytes: number;
+  readonly capacityBytes: number;
+  /** Use up to which commits are padded to whole pages (slot-pool.ts). */
+  readonly roomyBytes: number;
+}
+
 /**
- * Hours until `roomBytes` of a container of `capacityBytes` are used up if nothing is delivered:
+ * Hours until a container is used up if nothing is delivered. With padded = max(0, room - (capacity - roomy)):
  *
- *   max(0, room - capacity / 2) / roomy rate + min(room, capacity / 2) / tight rate
+ *   padded / roomy rate + (room - padded) / tight rate
  *
- * While less than half of the container is used, commits end with their page: the roomy rate is the space that they
- * used, and at least a page for each. From then on commits of less than half a page are packed (slot-pool.ts): the
- * tight rate is what their records take, or the roomy rate where commits are larger. Undefined without a rate, or when
- * `elapsedMs` is shorter than 10 s.
+ * While less than `roomyBytes` are used, commits end with their page: the roomy rate is the space that they used, and
+ * at least a page for each. From then on they are packed, except large ones: the tight rate is what their records take,
+ * or the roomy rate where that is less. Undefined without a rate, or when `elapsedMs` is shorter than 10 s.
  */
 export function fillHours(
-  { roomBytes, capacityBytes }: { readonly roomBytes: number; readonly capacityBytes: number },
+  { roomBytes, capacityBytes, roomyBytes }: FillSpace,
   consumption: Consumption,
 ): number | undefined {
   const { elapsedMs, spaceBytes, payloadBytes, records, commits } = consumption;
@@ -73,8 +81,7 @@ export function fillHours(
   const hours = elapsedMs / 3_600_000;
   const packed = payloadBytes + records * recordOverheadBytes;
   const roomy = Math.max(spaceBytes, commits * pageBytes) / hours;
-  const isPacked = packed / commits < pageBytes / 2;
-  const tight = isPacked ? Math.min(roomy, packed / hours) : roomy;
-  const half = capacityBytes / 2;
-  return Math.max(0, roomBytes - half) / roomy + Math.min(roomBytes, half) / tight;
+  const tight = Math.min(roomy, packed / hours);
+  const padded = Math.max(0, roomBytes - (capacityBytes - roomyBytes));
+  return padded / roomy + (roomBytes - padded) / tight;
 }

@@ -5,6 +5,7 @@ import { streamName } from '../base/units.ts';
 import type { WearState } from './wear-ledger.ts';
 import type { FileHandle, Filesystem } from '../host/filesystem.ts';
 import type { LogTimeState } from './log-time.ts';
+import type { SeqRange } from './seq-ranges.ts';
 import type { LedgerState } from './stream-ledger.ts';
 
 /**
@@ -40,6 +41,9 @@ export interface SlotTail {
 
 /** Most streams that a cursor record holds. */
 export const streamsMax = 256;
+
+/** Most settled ranges above the floors of all streams that a cursor record holds. */
+export const settledRangesMax = 96;
 
 const recordBytes = 64 * 1024;
 const headBytes = 16;
@@ -147,6 +151,9 @@ type StreamRow = [
   evicted: number,
   corrupt: number,
   lastProducerSeq: number | null,
+  backlogThrough: number,
+  /** The first and the last number of each settled range. */
+  ...settled: number[],
 ];
 
 type Scalars = Omit<CursorState, 'fences' | 'streams'>;
@@ -154,7 +161,9 @@ type Scalars = Omit<CursorState, 'fences' | 'streams'>;
 function encodeState(generation: number, state: CursorState): string {
   const rows = [...state.streams].map(([name, ledger]): StreamRow => {
     const { floor, last, base, delivered, evicted, corrupt, lastProducerSeq } = ledger;
-    return [name, floor, last, base, delivered, evicted, corrupt, lastProducerSeq ?? null];
+    const counts = [floor, last, base, delivered, evicted, corrupt] as const;
+    const ranges = ledger.settled.flatMap(({ from, to }) => [from, to]);
+    return [name, ...counts, lastProducerSeq ?? null, ledger.backlogThrough, ...ranges];
   });
   const { fences, tails, streams: _, ...scalars } = state;
   const encode = (slots: CursorState['tails']): string => {
@@ -176,13 +185,19 @@ function decodeState(text: Uint8Array): { generation: number; state: CursorState
     rows: StreamRow[];
   };
   const streams = rows.map((row): [string, LedgerState] => {
-    const [name, floor, last, base, delivered, evicted, corrupt, producer] = row;
-    const lastProducerSeq = producer ?? undefined;
-    return [streamName(name), { floor, last, base, delivered, evicted, corrupt, lastProducerSeq }];
+    const [name, floor, last, base, delivered, evicted, corrupt, producer, backlogThrough, ...ends] = row;
+    const counts = { last, base, delivered, evicted, corrupt, lastProducerSeq: producer ?? undefined };
+    return [streamName(name), { floor, settled: rangesOf(ends), backlogThrough, ...counts }];
   });
   const slots = new Map(tails.map(([life, length, summary]) => [life, { length, summary }]));
   return {
     generation,
     state: { ...scalars, fences: new Map(fences), tails: slots, streams: new Map(streams) },
   };
+}
+
+function rangesOf(ends: readonly number[]): SeqRange[] {
+  const ranges: SeqRange[] = [];
+  for (let at = 0; at + 1 < ends.length; at += 2) ranges.push({ from: ends[at] ?? 0, to: ends[at + 1] ?? 0 });
+  return ranges;
 }

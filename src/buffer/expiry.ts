@@ -2,7 +2,6 @@ import { millis } from '../base/units.ts';
 import type { StreamName } from '../base/units.ts';
 import { every } from '../host/clock.ts';
 import type { CancelTimer, Clock } from '../host/clock.ts';
-import type { Evictions } from './evictions.ts';
 import type { LogAccounts } from './log-accounts.ts';
 import type { StreamOptions } from './log-options.ts';
 import type { StoredRecord } from './record.ts';
@@ -12,12 +11,11 @@ import type { StreamLedger } from './stream-ledger.ts';
 export interface ExpiryParts {
   readonly clock: Clock;
   readonly accounts: LogAccounts;
-  readonly evictions: Evictions;
   readonly streams: ReadonlyMap<StreamName, StreamOptions>;
   /** The first pending records of a stream above a number. */
   readonly read: (ledger: StreamLedger, after: number, countMax: number) => Promise<StoredRecord[]>;
-  /** Something was settled. */
-  readonly onSettled: () => void;
+  /** Settles everything of a stream up to a number as expired. */
+  readonly settle: (ledger: StreamLedger, through: number) => void;
 }
 
 /** The oldest pending record of a stream, as far as it was read. */
@@ -125,6 +123,6 @@ export class Expiry {
   }
 
   #settleThrough(ledger: StreamLedger, through: number): void {
-    if (this.#parts.evictions.settle(ledger, through, 'expired')) this.#parts.onSettled();
+    this.#parts.settle(ledger, through);
   }
 }

@@ -3,6 +3,7 @@ import { millis } from '../base/units.ts';
 import type { StreamName } from '../base/units.ts';
 import type { Clock } from '../host/clock.ts';
 import { FileError } from '../host/filesystem.ts';
+import { settledRangesMax } from './cursor-file.ts';
 import type { CursorFile, CursorState, SlotTail } from './cursor-file.ts';
 import type { LogDamage, StreamOptions } from './log-options.ts';
 import type { LogAge, LogTime } from './log-time.ts';
@@ -15,6 +16,7 @@ import type { Slot, Stamp, StreamSpan } from './slot.ts';
 import { SlotChains } from './slot-chains.ts';
 import type { SlotPool } from './slot-pool.ts';
 import type { WearLedger } from './wear-ledger.ts';
+import { streamRangesMax } from './stream-ledger.ts';
 import type { StreamLedger } from './stream-ledger.ts';
 
 /** The accounts of all streams, and their durable copy in the cursor. */
@@ -55,7 +57,7 @@ export class LogAccounts {
     this.#fences = found.fences;
     this.#onDamage = onDamage;
     this.#isNew = found.needsCursor;
-    this.chains = new SlotChains(streams, pool.slots, (name) => this.ledger(name).floor);
+    this.chains = new SlotChains(streams, pool.slots, (name) => this.ledger(name));
   }
 
   /**
@@ -98,13 +100,6 @@ export class LogAccounts {
     return this.time.noteWall(record.wall, record.monotonicMs);
   }
 
-  /** Settles numbers of a stream; returns how many records that were. */
-  settle(ledger: StreamLedger, through: number, as: 'delivered' | 'evicted'): number {
-    const count = ledger.settle(through, as);
-    this.chains.noteSettled(ledger.name, ledger.floor);
-    return count;
-  }
-
   /** What the slot with the oldest pending records of a stream holds of it. */
   headSpan(ledger: StreamLedger): StreamSpan | undefined {
     return this.chains.headOf(ledger.name)?.spans.get(ledger.name);
@@ -114,6 +109,26 @@ export class LogAccounts {
   stampOf(stream: StreamName, number: number): Stamp | undefined {
     const span = this.chains.slotWith(stream, number)?.spans.get(stream);
     return span === undefined ? undefined : estimateStamp(span, number);
+  }
+
+  /**
+   * Settles the numbers `from` to `through`; returns how many records that were. Undefined, and nothing is settled, when
+   * that takes a range above the floor and none is left.
+   */
+  settle(
+    ledger: StreamLedger,
+    from: number,
+    through: number,
+    as: 'delivered' | 'evicted',
+  ): number | undefined {
+    if (ledger.needsRange(from, through)) {
+      const all = [...this.#ledgers.values()].reduce((sum, { rangeCount }) => sum + rangeCount, 0);
+      if (ledger.rangeCount >= streamRangesMax || all >= settledRangesMax) return undefined;
+    }
+    const start = Math.max(from, ledger.floor + 1);
+    const count = ledger.settleRange(from, through, as);
+    this.chains.noteSettled(ledger, start, through);
+    return count;
   }
 
   /** Notes the size of a commit; true when the cursor should be written, for the sake of the next start. */
@@ -179,15 +194,16 @@ export class LogAccounts {
   }
 
   #streamStats(ledger: StreamLedger, nowMs: number): StreamStats {
-    const { stored, delivered, evicted, corrupt, floor } = ledger;
+    const { stored, delivered, evicted, corrupt } = ledger;
     let pending = 0;
     let age: LogAge | undefined;
     for (const slot of this.#pool.slots) {
       const span = slot.spans.get(ledger.name);
-      if (span === undefined || span.last <= floor) continue;
-      const after = Math.max(span.first - 1, floor);
-      pending += span.last - after - ledger.missingIn(after, span.last);
-      age ??= this.time.ageOf(estimateStamp(span, after + 1), nowMs);
+      if (span === undefined) continue;
+      pending += ledger.pendingIn(span.first - 1, span.last);
+      if (age !== undefined) continue;
+      const oldest = ledger.firstPendingIn(span.first - 1, span.last);
+      if (oldest !== undefined) age = this.time.ageOf(estimateStamp(span, oldest), nowMs);
     }
     if (stored !== delivered + evicted + corrupt + pending) {
       const sum = `${delivered} delivered + ${evicted} evicted + ${corrupt} corrupt + ${pending} pending`;

@@ -3,16 +3,20 @@ import type { FileHandle } from '../host/filesystem.ts';
 import { ReadWindows } from './frame.ts';
 import type { Identities } from './identities.ts';
 import type { StoredRecord } from './record.ts';
+import type { SeqRange } from './seq-ranges.ts';
 import { headerBytes } from './slot.ts';
 import type { Slot } from './slot.ts';
 import { visitRecords } from './slot-scan.ts';
 import type { ReadPlace, SlotSource } from './slot-scan.ts';
+import type { StreamLedger } from './stream-ledger.ts';
 
 /** What a reader asks for. */
 export interface ReadRequest {
   readonly stream: StreamName;
   /** Records above this number, */
   readonly after: number;
+  /** and not above this one, */
+  readonly through: number;
   /** at most so many, and fewer once their payloads exceed `payloadBytesMax`. */
   readonly countMax: number;
   readonly payloadBytesMax: number;
@@ -22,7 +26,7 @@ export interface ReadRequest {
 export interface ReadResult {
   readonly records: StoredRecord[];
   /** Numbers that should be there and are not. */
-  readonly missing: readonly { from: number; to: number }[];
+  readonly missing: readonly SeqRange[];
 }
 
 /** A place up to which a life of a slot holds no number of the stream above `seq`. */
@@ -32,6 +36,8 @@ interface Bookmark extends ReadPlace {
 }
 
 const bookmarksMax = 4;
+const readCountMax = 4096;
+const readBytesMax = 1024 * 1024;
 
 /**
  * Reads records in order, window by window. There is no index: each stream has a few bookmarks where earlier reads
@@ -45,10 +51,38 @@ export class LogReader {
     this.#source = { handle, identities, windows: new ReadWindows() };
   }
 
+  /** The pending records above `after`, at most `max` and fewer when their payloads exceed a bound. */
+  async readPending(
+    slots: readonly Slot[],
+    ledger: StreamLedger,
+    after: number,
+    max: number,
+  ): Promise<ReadResult> {
+    const records: StoredRecord[] = [];
+    const missing: SeqRange[] = [];
+    let roomBytes = readBytesMax;
+    for (let open = ledger.openAfter(after); open !== undefined; open = ledger.openAfter(open.to)) {
+      const countMax = Math.min(max, readCountMax) - records.length;
+      if (countMax < 1 || roomBytes <= 0) break;
+      const bounds = { after: open.from - 1, through: open.to, countMax, payloadBytesMax: roomBytes };
+      const found = await this.read(slots, { stream: ledger.name, ...bounds });
+      records.push(...found.records);
+      missing.push(...found.missing);
+      roomBytes = found.records.reduce((room, { payload }) => room - payload.length, roomBytes);
+    }
+    return { records, missing };
+  }
+
+  /** The record of one number, if a slot holds it. */
+  readOne(slots: readonly Slot[], stream: StreamName, seq: number): Promise<ReadResult> {
+    const bounds = { after: seq - 1, through: seq, countMax: 1, payloadBytesMax: readBytesMax };
+    return this.read(slots, { stream, ...bounds });
+  }
+
   /** Reads from `slots`, which are ascending by life. */
   async read(slots: readonly Slot[], request: ReadRequest): Promise<ReadResult> {
     const records: StoredRecord[] = [];
-    const missing: { from: number; to: number }[] = [];
+    const missing: SeqRange[] = [];
     let reached = request.after;
     let payloadBytes = 0;
     const copier = new Copier();
@@ -58,20 +92,24 @@ export class LogReader {
     for (const slot of slots) {
       const span = slot.spans.get(request.stream);
       if (span === undefined || span.last <= reached) continue;
-      if (isFull()) break;
+      if (reached >= request.through || isFull() || span.first > request.through) break;
       reached = Math.max(reached, span.first - 1);
-      const last = span.last;
+      const last = Math.min(span.last, request.through);
+      let isPast = false;
       const began = this.#bookmarkBefore(request.stream, slot, reached);
       const stopped = await visitRecords(this.#source, slot, began ?? slotHead, keep, (record) => {
         if (record.stream !== request.stream || record.seq <= reached) return undefined;
-        if (record.seq > last) return 'stop';
+        if (record.seq > last) {
+          isPast = true;
+          return 'stop';
+        }
         if (record.seq > reached + 1) missing.push({ from: reached + 1, to: record.seq - 1 });
         reached = record.seq;
         records.push(record);
         payloadBytes += record.payload.length;
         return isFull() || record.seq === last ? 'stop' : undefined;
       });
-      if (stopped !== undefined) {
+      if (stopped !== undefined && !isPast) {
         this.#move(request.stream, began, { life: slot.life, seq: reached, ...stopped });
       }
       if (!isFull() && reached < last) {

@@ -47,6 +47,8 @@ export interface FlashStats {
   readonly consumedBytes: number;
   /** Octets that records may still take without giving up any. */
   readonly roomBytes: number;
+  /** Octets of container up to which commits are padded to whole pages; beyond, small ones are packed. */
+  readonly roomyBytes: number;
   /** Hours until records have to be given up if nothing is delivered, at the rate of this run; undefined without one. */
   readonly hoursUntilFull: number | undefined;
 }

@@ -122,7 +122,9 @@ export class OpenSlots {
   async #evict(victim: Slot, reason: 'quota' | 'diskFull'): Promise<boolean> {
     for (const [priority, slot] of this.#open) if (slot === victim) await this.seal(priority);
     for (const [stream, span] of victim.spans) {
-      this.#evictions.settle(this.#accounts.ledger(stream), span.last, reason);
+      const ledger = this.#accounts.ledger(stream);
+      // Below a slot that is settled already there may be older records, pending in other slots.
+      if (!ledger.isSettled(span.first, span.last)) this.#evictions.settle(ledger, 1, span.last, reason);
     }
     await this.#save();
     return !this.#pool.holds(victim);

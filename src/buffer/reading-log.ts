@@ -15,6 +15,7 @@ import { clearPlace, openParts } from './log-parts.ts';
 import type { LogParts } from './log-parts.ts';
 import { OpenSlots } from './open-slots.ts';
 import { LogReader } from './log-reader.ts';
+import type { ReadResult } from './log-reader.ts';
 import { refused } from './log-results.ts';
 import type { AppendResult, FlashStats, LogStats, StreamStats } from './log-results.ts';
 import { checkRecord, storedBytes } from './record-checks.ts';
@@ -115,20 +116,13 @@ export class ReadingLog {
     const identity = { logId: identities.logId ?? '', runId: identities.runId, bootId };
     const save = (): Promise<boolean> => this.#saveCursor();
     const saveSoon = (): void => this.#armCursor();
-    const pass = (
-      ledger: StreamLedger,
-      through: number,
-      as: 'givenUp' | 'expired',
-    ): readonly StoredRecord[] =>
-      held.defer(ledger.name, { throughSeq: through, as }) ? [] : held.pass(ledger.name, through, as);
-    const evictions = new Evictions({ ...parts, clock, pass, onEviction });
+    const evictions = new Evictions({ ...parts, clock, onEviction });
     const open = new OpenSlots({ ...parts, evictions, save });
     const expiry = new Expiry({
       ...parts,
       clock,
-      evictions,
       read: (ledger, after, countMax) => this.#read(ledger, after, countMax),
-      onSettled: saveSoon,
+      settle: (ledger, through) => void this.#settle(ledger, 1, through, 'expired'),
     });
     const queue = new CommitQueue({
       ...parts,
@@ -148,7 +142,8 @@ export class ReadingLog {
         identity,
         store: (record) => this.#store(record),
         onHeld: (record) => this.#tell(record),
-        onDeferred: ({ name }, deferred) => this.#settle(this.#accounts.ledger(name), deferred),
+        onDeferred: ({ name }, { throughSeq, as }) =>
+          void this.#settle(this.#accounts.ledger(name), 1, throughSeq, as),
         save,
       },
       parts.streams.values(),
@@ -205,22 +200,22 @@ export class ReadingLog {
   }
 
   /**
-   * The oldest records of a stream that are not acknowledged, or the oldest above `afterSeq`, in order; at most `max`,
-   * and fewer when their payloads exceed 1 MiB. Takes memory for those only.
-   * Throws `FileError` when the log is closed.
+   * The oldest pending records of a stream, or the oldest above `afterSeq`, in order; at most `max`, and fewer when their
+   * payloads exceed 1 MiB. Takes memory for those only. Throws `FileError` when the log is closed.
    */
   async peek(stream: StreamName, max: number, afterSeq?: Seq): Promise<StoredRecord[]> {
     const ledger = this.#accounts.find(stream);
     if (ledger === undefined || max < 1 || this.#gone !== undefined) return [];
+    const countMax = Math.min(max, peekCountMax);
     for (;;) {
       await this.#expiry.settle(ledger, afterSeq ?? 0);
       const after = Math.max(ledger.floor, afterSeq ?? 0, this.#held.settledThrough(stream));
       const { last } = ledger;
-      const stored = await this.#read(ledger, after, Math.min(max, peekCountMax));
+      const stored = await this.#read(ledger, after, countMax);
       // What moved to the disk meanwhile comes before what is still held.
       if (ledger.last !== last) continue;
-      const isAll = stored.length === 0 || stored.at(-1)?.seq === last;
-      const held = isAll ? this.#held.read(stream, after, Math.min(max, peekCountMax) - stored.length) : [];
+      const isAll = ledger.openAfter(stored.at(-1)?.seq ?? after) === undefined || stored.length === 0;
+      const held = isAll ? this.#held.read(stream, after, countMax - stored.length) : [];
       const records = [...stored, ...held];
       const fresh = this.#expiry.fresh(ledger, records, after);
       if (fresh.length > 0 || records.length === 0) return [...fresh];
@@ -232,29 +227,44 @@ export class ReadingLog {
     const ledger = this.#accounts.find(stream);
     if (ledger === undefined || number < 1) return undefined;
     if (number > ledger.last) return this.#held.read(stream, number - 1, 1)[0];
-    const [record] = await this.#read(ledger, number - 1, 1);
-    return record?.seq === number ? record : undefined;
+    const found = await this.#core.reader.readOne(this.#pool.slots, stream, number);
+    return this.#takeIn(ledger, found)[0];
   }
 
   /**
-   * Settles every record up to `throughSeq` as delivered. It reaches the disk within `cursorLingerMs`: after a power
-   * cut the last ones may be pending again, under the same names. Numbers already settled are no error.
+   * Settles every record up to `throughSeq` as delivered, or those from `fromSeq` on while older ones stay pending. It
+   * reaches the disk within `cursorLingerMs`: after a power cut the last ones may be pending again, under the same
+   * names. Numbers already settled are no error. False, and nothing is settled, when the cursor has no place for one range
+   * more above pending records: settle those first.
    */
-  acknowledge(stream: StreamName, throughSeq: Seq): void {
+  acknowledge(stream: StreamName, throughSeq: Seq, fromSeq: Seq = toSeq(1)): boolean {
     const ledger = this.#accounts.find(stream);
     assert(ledger !== undefined, `acknowledgement for unknown stream ${stream}`);
-    if (throughSeq <= ledger.floor) return;
-    this.#settle(ledger, { throughSeq, as: 'delivered' });
+    return this.#settle(ledger, fromSeq, throughSeq, 'delivered');
+  }
+
+  /** Settles records like `acknowledge`, but as evicted, because nobody takes them; they are reported so. */
+  giveUp(stream: StreamName, throughSeq: Seq, fromSeq: Seq = toSeq(1)): boolean {
+    const ledger = this.#accounts.find(stream);
+    assert(ledger !== undefined, `records of unknown stream ${stream} are given up`);
+    return this.#settle(ledger, fromSeq, throughSeq, 'givenUp');
+  }
+
+  /** What is pending up to this number is the stream's backlog (see `markBacklog`); 0 without one. */
+  backlogThrough(stream: StreamName): Seq {
+    return toSeq(this.#accounts.find(stream)?.backlogThrough ?? 0);
   }
 
   /**
-   * Settles every pending record up to `throughSeq` as evicted, because nobody takes them: like `acknowledge`, except
-   * that they count as evicted and are reported so.
+   * Marks what is pending up to `throughSeq` as backlog. True once the mark is durable, in one with the acknowledgements so
+   * far; when false, it is set all the same, but a later start may find the one before.
    */
-  giveUp(stream: StreamName, throughSeq: Seq): void {
-    const ledger = this.#accounts.find(stream);
-    assert(ledger !== undefined, `records of unknown stream ${stream} are given up`);
-    this.#settle(ledger, { throughSeq, as: 'givenUp' });
+  async markBacklog(stream: StreamName, throughSeq: Seq): Promise<boolean> {
+    if (throughSeq > this.#accounts.ledger(stream).last) await this.#held.persist();
+    const ledger = this.#accounts.ledger(stream);
+    if (throughSeq > ledger.last) return false;
+    ledger.markBacklog(throughSeq);
+    return this.#saveCursor();
   }
 
   /** The newest counter of the producer that is stored, or held in class C; what is not above it need not be sent again. */
@@ -308,7 +318,7 @@ export class ReadingLog {
     const wear = this.#core.wear.state();
     const { payloadBytes, deviceBytes } = wear;
     const elapsedMs = nowMs - this.#core.beganMs;
-    const { consumedBytes, roomBytes } = this.#pool;
+    const { consumedBytes, roomBytes, roomyBytes } = this.#pool;
     const bytesPerHour = elapsedMs > 0 ? (consumedBytes / elapsedMs) * 3_600_000 : 0;
     return {
       ...wear,
@@ -316,6 +326,7 @@ export class ReadingLog {
       slotsAside: this.#pool.asideCount,
       consumedBytes,
       roomBytes,
+      roomyBytes,
       hoursUntilFull: bytesPerHour > 0 ? roomBytes / bytesPerHour : undefined,
     };
   }
@@ -391,22 +402,34 @@ export class ReadingLog {
     return undefined;
   }
 
-  #settle(ledger: StreamLedger, { throughSeq, as }: Deferred): void {
-    if (this.#held.defer(ledger.name, { throughSeq, as })) return;
-    if (as !== 'delivered') {
-      if (this.#evictions.settle(ledger, throughSeq, as)) this.#armCursor();
-      return;
+  /** False, and nothing is settled, when there is no place for the range. */
+  #settle(ledger: StreamLedger, fromSeq: number, throughSeq: number, as: Deferred['as']): boolean {
+    const { floor, last, name } = ledger;
+    if (throughSeq <= floor) return true;
+    // What is held is settled in order alone.
+    if (throughSeq > last && fromSeq > floor + 1) return false;
+    const stored = Math.min(throughSeq, last);
+    const count =
+      as === 'delivered'
+        ? this.#accounts.settle(ledger, fromSeq, stored, as)
+        : this.#evictions.settle(ledger, fromSeq, stored, as);
+    if (count === undefined) return false;
+    if (count > 0 || ledger.floor > floor) this.#armCursor();
+    if (throughSeq > last && !this.#held.defer(name, { throughSeq, as })) {
+      const passed = this.#held.pass(name, throughSeq, as);
+      if (as !== 'delivered') this.#evictions.tellHeld(ledger, passed, as);
     }
-    const stored = Math.min(throughSeq, ledger.last);
-    const { floor } = ledger;
-    this.#accounts.settle(ledger, stored, 'delivered');
-    if (ledger.floor > floor) this.#armCursor();
-    if (throughSeq > ledger.last) this.#held.pass(ledger.name, throughSeq, 'delivered');
+    return true;
   }
 
   async #read(ledger: StreamLedger, after: number, countMax: number): Promise<StoredRecord[]> {
-    const request = { stream: ledger.name, after, countMax, payloadBytesMax: peekBytesMax };
-    const { records, missing } = await this.#core.reader.read(this.#pool.slots, request);
+    return this.#takeIn(
+      ledger,
+      await this.#core.reader.readPending(this.#pool.slots, ledger, after, countMax),
+    );
+  }
+
+  #takeIn(ledger: StreamLedger, { records, missing }: ReadResult): StoredRecord[] {
     for (const { from, to } of missing) this.#accounts.noteMissing(ledger, from, to);
     return records;
   }
@@ -442,7 +465,6 @@ export function openReadingLog(options: ReadingLogOptions): Promise<ReadingLog> 
 /** Shortest time between two attempts to begin a log where one has vanished. */
 const renewalMs = 1000;
 const peekCountMax = 4096;
-const peekBytesMax = 1024 * 1024;
 
 /** What works together on the files of one log. */
 interface Core {

@@ -236,7 +236,7 @@ function dropRetired(
 ): number {
   let base = seqBase;
   const retired = [...ledgers].filter(([name]) => !configured.has(name));
-  const pendingOf = (ledger: StreamLedger): number => ledger.last - ledger.floor;
+  const pendingOf = (ledger: StreamLedger): number => ledger.pendingIn(ledger.floor, ledger.last);
   for (const [name, ledger] of retired.sort(([, a], [, b]) => pendingOf(a) - pendingOf(b))) {
     if (ledgers.size <= streamsMax) break;
     base = Math.max(base, ledger.last);

@@ -134,6 +134,10 @@ export class SlotPool {
     const inOpen = this.openSlots().reduce((sum, slot) => sum + slot.sizeBytes - slot.length, 0);
     return Math.max(0, this.#limit - this.#slots.size) * this.slotBytes + inOpen;
   }
+  /** Octets of container that commits fill padded, before they are packed. */
+  get roomyBytes(): number {
+    return Math.floor(roomySlots(this.#limit)) * this.slotBytes;
+  }
   /** Whether more slots have records than the quota allows, as after it was lowered. */
   get isOverQuota(): boolean {
     return this.#slots.size > this.#limit;
@@ -307,14 +311,15 @@ export class SlotPool {
 
   /**
    * Padding ends a commit with its page: no durable page is written again and the device writes fewer octets, at the
-   * price of space. Small commits are packed once half the pool is in use.
+   * price of space. While few slots are in use, as in service, all commits are padded; in an outage, which is what the
+   * space is for, only those that hardly grow by it.
    */
   #paddedEnd(slot: Slot, end: number, length: number, streamCount: number): number {
     const unit = paddingUnit(slot.sizeBytes);
-    const isRoomy = 2 * this.#slots.size <= this.#limit;
-    if (!isRoomy && length < unit / 2) return end;
     const last = slot.sizeBytes - footerBytes(streamCount);
-    return Math.max(end, Math.min(Math.ceil(end / unit) * unit, Math.floor(last / 8) * 8));
+    const padded = Math.max(end, Math.min(Math.ceil(end / unit) * unit, Math.floor(last / 8) * 8));
+    const isRoomy = this.#slots.size <= roomySlots(this.#limit);
+    return isRoomy || 8 * (padded - end) <= length ? padded : end;
   }
 
   /**
@@ -370,6 +375,11 @@ export const commitBytesMax: number = 1024 * 1024;
 
 /** Octets of the frames that tell a slot the run and one stream, generously. */
 export const contextBytes: number = frameBytes(runContentBytes) + frameBytes(2 + 64);
+
+/** Slots in use up to which all commits are padded, of `limit`. */
+function roomySlots(limit: number): number {
+  return Math.min(limit / 2, 4 + limit / 32);
+}
 
 /** Octets that a commit is padded to: a page, less in the small slots of tests. */
 export function paddingUnit(slotBytes: number): number {

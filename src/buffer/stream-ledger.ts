@@ -1,10 +1,16 @@
 import { assert } from '../base/assert.ts';
 import type { StreamName } from '../base/units.ts';
+import { SeqRanges } from './seq-ranges.ts';
+import type { SeqRange } from './seq-ranges.ts';
 
 /** The part of a stream's account that survives restarts, in the cursor record. */
 export interface LedgerState {
   /** Every number up to here is settled: delivered, evicted or lost. */
   readonly floor: number;
+  /** What is settled above the floor: ascending, and with at least one number between two ranges and above the floor. */
+  readonly settled: readonly SeqRange[];
+  /** The reader's mark: what is pending up to here is its backlog. 0 is none. */
+  readonly backlogThrough: number;
   /** Newest number stored by then. */
   readonly last: number;
   /** Numbers up to here are not accounted for: the cursor that knew of them was lost. */
@@ -16,8 +22,9 @@ export interface LedgerState {
 }
 
 /**
- * The account of one stream. Its numbers are cut in two by the floor: below, `floor - base = delivered + evicted +
- * corrupt`; above, every number up to `last` is either readable or known to be missing.
+ * The account of one stream. A number is settled up to the floor and in a few ranges above it: of the settled ones above
+ * the base, each was delivered, evicted or corrupt. Every other number up to `last` is either pending, which means that a
+ * slot holds it, or known to be missing. A range that reaches the floor raises it.
  */
 export class StreamLedger {
   readonly name: StreamName;
@@ -30,8 +37,11 @@ export class StreamLedger {
   #delivered: number;
   #evicted: number;
   #corrupt: number;
-  /** Ranges above the floor that no frame holds, ascending, apart from each other. */
-  #missing: { from: number; to: number }[] = [];
+  /** Settled numbers above the floor. */
+  readonly #settled: SeqRanges;
+  /** Numbers that are not settled and that no frame holds. */
+  readonly #missing = new SeqRanges();
+  #backlogThrough: number;
   /** Counts of the producer that are below the newest stored one and yet not stored, as a torn batch leaves them. */
   #producerGaps: { after: number; before: number }[] = [];
 
@@ -40,6 +50,8 @@ export class StreamLedger {
     this.last = state.last;
     this.lastProducerSeq = state.lastProducerSeq;
     this.#floor = state.floor;
+    this.#settled = new SeqRanges(state.settled);
+    this.#backlogThrough = state.backlogThrough;
     this.#base = state.base;
     this.#delivered = state.delivered;
     this.#evicted = state.evicted;
@@ -49,7 +61,8 @@ export class StreamLedger {
   /** The account of a stream that begins after number `base`. */
   static begin(name: StreamName, base: number): StreamLedger {
     const counts = { delivered: 0, evicted: 0, corrupt: 0, lastProducerSeq: undefined };
-    return new StreamLedger(name, { floor: base, last: base, base, ...counts });
+    const reading = { floor: base, settled: [], backlogThrough: 0 };
+    return new StreamLedger(name, { ...reading, last: base, base, ...counts });
   }
 
   get floor(): number {
@@ -64,14 +77,23 @@ export class StreamLedger {
   get evicted(): number {
     return this.#evicted;
   }
-  /** Numbers that no frame holds, below and above the floor. */
+  /** Numbers that no frame holds, settled or not. */
   get corrupt(): number {
-    return this.#corrupt + this.missingIn(this.#floor, this.last);
+    return this.#corrupt + this.#missing.countIn(this.#floor, this.last);
+  }
+  get backlogThrough(): number {
+    return this.#backlogThrough;
+  }
+  /** Settled ranges above the floor. */
+  get rangeCount(): number {
+    return this.#settled.list.length;
   }
 
   state(): LedgerState {
     return {
       floor: this.#floor,
+      settled: this.#settled.list,
+      backlogThrough: this.#backlogThrough,
       last: this.last,
       base: this.#base,
       delivered: this.#delivered,
@@ -83,17 +105,32 @@ export class StreamLedger {
 
   /** Settles every number up to `through`; returns how many records that were. */
   settle(through: number, as: 'delivered' | 'evicted'): number {
-    if (through <= this.#floor) return 0;
-    assert(through <= this.last, `${this.name} has ${this.last} records, cannot settle ${through}`);
-    const lost = this.missingIn(this.#floor, through);
-    const count = through - this.#floor - lost;
+    return this.settleRange(this.#floor + 1, through, as);
+  }
+
+  /** Whether settling `from` to `to` takes one range more than there are. */
+  needsRange(from: number, to: number): boolean {
+    const start = Math.max(from, this.#floor + 1);
+    return start > this.#floor + 1 && this.#settled.wouldGrow(start, to);
+  }
+
+  /** Settles the numbers `from` to `to`; returns how many records that were, without those settled before. */
+  settleRange(from: number, to: number, as: 'delivered' | 'evicted'): number {
+    const start = Math.max(from, this.#floor + 1);
+    if (start > to) return 0;
+    assert(to <= this.last, `${this.name} has ${this.last} records, cannot settle ${to}`);
+    const lost = this.#missing.countIn(start - 1, to);
+    const count = this.pendingIn(start - 1, to);
     this.#corrupt += lost;
     if (as === 'delivered') this.#delivered += count;
     else this.#evicted += count;
-    this.#floor = through;
-    this.#missing = this.#missing
-      .filter(({ to }) => to > through)
-      .map(({ from, to }) => ({ from: Math.max(from, through + 1), to }));
+    this.#missing.remove(start, to);
+    this.#settled.add(start, to);
+    const reached = this.#settled.find(this.#floor + 1);
+    if (reached !== undefined) {
+      this.#floor = reached.to;
+      this.#settled.remove(reached.from, reached.to);
+    }
     return count;
   }
 
@@ -103,6 +140,39 @@ export class StreamLedger {
     this.#base += through - this.last;
     this.#floor = through;
     this.last = through;
+  }
+
+  /** Marks what is pending up to `through` as the reader's backlog; the mark only grows. */
+  markBacklog(through: number): void {
+    assert(through <= this.last, `${this.name} has ${this.last} records, no backlog up to ${through}`);
+    this.#backlogThrough = Math.max(this.#backlogThrough, through);
+  }
+
+  /** Whether all numbers from `from` to `to` are settled. */
+  isSettled(from: number, to: number): boolean {
+    return isSettledIn(this.state(), from, to);
+  }
+
+  /** How many of the numbers n with after < n <= through are pending. */
+  pendingIn(after: number, through: number): number {
+    const start = Math.max(after, this.#floor);
+    const others = this.#settled.countIn(start, through) + this.#missing.countIn(start, through);
+    return Math.max(0, through - start) - others;
+  }
+
+  /** The first pending number n with after < n <= through. */
+  firstPendingIn(after: number, through: number): number | undefined {
+    const first = Math.max(after, this.#floor) + 1;
+    for (const open of this.#settled.gapsIn(first, through)) {
+      const [held] = this.#missing.gapsIn(open.from, open.to);
+      if (held !== undefined) return held.from;
+    }
+    return undefined;
+  }
+
+  /** The first numbers in a row above `after` that are not settled. */
+  openAfter(after: number): SeqRange | undefined {
+    return this.#settled.gapsIn(Math.max(after, this.#floor) + 1, this.last)[0];
   }
 
   /** Whether the producer's record of this count is stored already. */
@@ -137,27 +207,11 @@ export class StreamLedger {
 
   /** Notes that no frame holds the numbers `from` to `to`; returns how many of them were not known to be missing. */
   markMissing(from: number, to: number): number {
-    const start = Math.max(from, this.#floor + 1);
-    const before = this.missingIn(this.#floor, this.last);
-    if (start > to) return 0;
-    const touching = this.#missing.filter((range) => range.from <= to + 1 && range.to >= start - 1);
-    const joined = {
-      from: Math.min(start, ...touching.map((range) => range.from)),
-      to: Math.max(to, ...touching.map((range) => range.to)),
-    };
-    this.#missing = [...this.#missing.filter((range) => !touching.includes(range)), joined].sort(
-      (a, b) => a.from - b.from,
-    );
-    return this.missingIn(this.#floor, this.last) - before;
-  }
-
-  /** How many numbers n with after < n <= through are missing. */
-  missingIn(after: number, through: number): number {
-    let count = 0;
-    for (const { from, to } of this.#missing) {
-      count += Math.max(0, Math.min(to, through) - Math.max(from, after + 1) + 1);
+    const before = this.#missing.countIn(this.#floor, this.last);
+    for (const open of this.#settled.gapsIn(Math.max(from, this.#floor + 1), to)) {
+      this.#missing.add(open.from, open.to);
     }
-    return count;
+    return this.#missing.countIn(this.#floor, this.last) - before;
   }
 
   /** Starts the account at `base`: what the lost cursor knew is gone. */
@@ -169,3 +223,12 @@ export class StreamLedger {
 }
 
 const producerGapsMax = 64;
+
+/** Whether all numbers from `from` to `to` are settled in an account. */
+export function isSettledIn(state: LedgerState, from: number, to: number): boolean {
+  const start = Math.max(from, state.floor + 1);
+  return start > to || state.settled.some((range) => range.from <= start && range.to >= to);
+}
+
+/** Most settled ranges above the floor of one stream. */
+export const streamRangesMax = 32;

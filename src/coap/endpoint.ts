@@ -56,6 +56,17 @@ export interface EndpointCounters {
   unmatched: number;
 }
 
+/** What the endpoint holds at this moment; all of it is bounded. */
+export interface EndpointLoad {
+  /** Requests of ours that wait for their answer. */
+  readonly exchanges: number;
+  /** Answers sent apart that are not acknowledged yet. */
+  readonly separateAnswers: number;
+  readonly runningHandlers: number;
+  readonly rememberedMessages: number;
+  readonly rememberedBytes: number;
+}
+
 /** Answers a request; `undefined` leaves it unanswered. */
 export type MessageHandler = (message: CoapMessage, from: SocketAddress) => Promise<CoapMessage | undefined>;
 
@@ -126,6 +137,17 @@ export class CoapEndpoint {
   /** Where peers reach this endpoint. */
   get local(): SocketAddress {
     return this.#socket.local;
+  }
+
+  /** What is held at this moment. */
+  get load(): EndpointLoad {
+    return {
+      exchanges: this.#byToken.size,
+      separateAnswers: this.#separate.size,
+      runningHandlers: this.#running,
+      rememberedMessages: this.#served.size,
+      rememberedBytes: this.#served.bytes,
+    };
   }
 
   /** Sets what answers incoming requests; without one they get 4.04. Refusals are plain CoAP unless shaped. */
@@ -317,6 +339,8 @@ export class CoapEndpoint {
 
   /** True for a message that came before; it gets the same answer again, if there is one yet (RFC 7252 4.5). */
   #answerRepeat(datagram: Datagram, from: SocketAddress): boolean {
+    // The message ID of an acknowledgement or a reset is one of ours: what the peer counts is another matter.
+    if (datagram.type === 'acknowledgement' || datagram.type === 'reset') return false;
     const known = this.#served.get(servedKeyOf(datagram, from));
     if (known?.answer !== undefined) void this.#send(known.answer, from);
     return known !== undefined;

@@ -4,6 +4,7 @@
  */
 import { DecodeError } from '../base/errors.ts';
 import { Operation, ResponseStatusCode } from '../onem2m/enums.ts';
+import { releaseVersion } from '../onem2m/primitives.ts';
 import type {
   FilterCriteria,
   RequestPrimitive,
@@ -128,6 +129,7 @@ export function encodeResponseMessage(
   const options = new Map<number, Uint8Array[]>([
     [Option.responseStatusCode, [encodeUint(response.responseStatusCode)]],
     [Option.requestIdentifier, [Buffer.from(response.requestIdentifier)]],
+    [Option.releaseVersionIndicator, [Buffer.from(response.releaseVersionIndicator ?? releaseVersion)]],
   ]);
   if (response.originatingTimestamp !== undefined) {
     options.set(Option.originatingTimestamp, [Buffer.from(response.originatingTimestamp)]);

@@ -33,6 +33,16 @@ export class ServedRequests {
     this.#clock = clock;
   }
 
+  /** Messages remembered now. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** Octets of answers remembered now. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   /** What is remembered under the key. */
   get(key: string): ServedRequest | undefined {
     this.#expire();

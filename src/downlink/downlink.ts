@@ -138,17 +138,23 @@ export class Downlink {
 
   /**
    * Fetches the commands in a command container and executes those not yet known: the ones that a CSE could not deliver
-   * before the gateway left it. Returns how many were new.
+   * before the gateway left it. Returns how many were new. `seen` spares repeated calls the instances that earlier ones
+   * read; it is brought up to date.
    */
   async catchUp(
     client: CseClient,
     container: string,
     options: CallOptions,
+    seen: Set<string> = new Set(),
   ): Promise<Result<number, CseFailure>> {
     const found = await client.discover(container, { resourceType: [ResourceType.contentInstance] }, options);
     if (!found.ok) return found;
     const before = this.#figures.received;
-    const addresses = found.value.filter((address) => !isEcho(address)).slice(-catchUpMax);
+    const held = new Set(found.value);
+    // A name that was deleted may come back as another command.
+    for (const address of seen) if (!held.has(address)) seen.delete(address);
+    const fresh = found.value.filter((address) => !isEcho(address) && !seen.has(address));
+    const addresses = fresh.slice(-catchUpMax);
     const reads = await Promise.all(addresses.map((address) => client.retrieve(address, options)));
     for (const read of reads) {
       if (!read.ok) return err(read.error);
@@ -161,6 +167,7 @@ export class Downlink {
         this.#figures.rejected += 1;
       }
     }
+    for (const address of addresses) seen.add(address);
     return ok(this.#figures.received - before);
   }
 

@@ -272,7 +272,7 @@ function hoursOf(
   };
   const capacityBytes = to.stats.quotaBytes;
   const hours = (roomBytes: number): number | undefined =>
-    fillHours({ roomBytes, capacityBytes }, consumption);
+    fillHours({ roomBytes, capacityBytes, roomyBytes: to.stats.flash.roomyBytes }, consumption);
   return {
     ...given('hoursUntilFull', hours(to.stats.flash.roomBytes), 2),
     ...given('outageHours', hours(capacityBytes), 2),

@@ -25,6 +25,7 @@ sensors:
     streams:
       - name: temperature
         class: B              # A flush at once, B together with others, C in memory until the link fails
+        order: liveFirst      # after an outage: new readings first, older ones beside them
         unit: Cel
       - name: door
         class: A

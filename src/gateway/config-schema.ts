@@ -229,6 +229,13 @@ const stream = v.strictObject({
       v.transform(millis),
     ),
   ),
+  order: v.optional(
+    choice(
+      ['inOrder', 'liveFirst'],
+      'After an outage: inOrder the oldest reading first; liveFirst new ones first, older ones beside, to NAME.history.',
+    ),
+    'inOrder',
+  ),
   unit: v.exactOptional(
     text(
       /^[^\p{C}]{1,32}$/u,
@@ -306,6 +313,11 @@ const decision = v.strictObject({
     60_000,
     'Time between two searches for MN-CSEs at the IN-CSE.',
   ),
+});
+
+const backlogPercent = whole({
+  meaning: 'Share of the deliveries that the backlog of a liveFirst stream has while new readings wait, too.',
+  ...{ min: 1, max: 90, example: 50, unit: '%' },
 });
 
 const mebibyte = 1024 * 1024;
@@ -399,6 +411,7 @@ const schema = v.strictObject({
         'First pause after a failed delivery; it doubles from try to try.',
       ),
       retryMsMax: duration(10, 600_000, 10_000, 'Longest pause between tries.'),
+      backlogPercent: v.optional(backlogPercent, 50),
     }),
     {},
   ),
@@ -416,6 +429,24 @@ const schema = v.strictObject({
       claim: v.optional(
         choice(['required'], 'Whether the serving record at the IN-CSE must be claimed before the switch.'),
         'required',
+      ),
+    }),
+    {},
+  ),
+  downlink: v.optional(
+    v.strictObject({
+      pollMs: v.exactOptional(
+        v.pipe(
+          whole({
+            meaning:
+              'Only for CSEs that do not notify: how often commands are fetched from the serving one; a target is proved by reading back what was written.',
+            min: 200,
+            max: 3_600_000,
+            example: 2000,
+            unit: 'ms',
+          }),
+          v.transform(millis),
+        ),
       ),
     }),
     {},

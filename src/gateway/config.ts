@@ -30,6 +30,8 @@ export interface StreamConfig {
   readonly priority: number;
   /** Age at which a reading goes undelivered; undefined for never. */
   readonly ttlMs?: Millis;
+  /** What is delivered first after an outage. */
+  readonly order: 'inOrder' | 'liveFirst';
   readonly unit?: string;
 }
 
@@ -77,13 +79,23 @@ export interface GatewayConfig {
   readonly links: readonly LinkConfig[];
   readonly sensors: readonly SensorConfig[];
   readonly buffer: BufferConfig;
-  readonly uplink: { readonly deadlineMs: Millis; readonly retryMsMin: Millis; readonly retryMsMax: Millis };
+  readonly uplink: {
+    readonly deadlineMs: Millis;
+    readonly retryMsMin: Millis;
+    readonly retryMsMax: Millis;
+    /** Share of the deliveries that a backlog has while live readings wait. */
+    readonly backlogPercent: number;
+  };
   readonly decision: DecisionConfig;
   readonly handover: {
     readonly phaseDeadlineMs: Millis;
     readonly switchDeadlineMs: Millis;
     readonly graceMs: Millis;
     readonly claim: 'required';
+  };
+  readonly downlink: {
+    /** Period of fetching commands from a serving CSE that does not notify; never when absent. */
+    readonly pollMs?: Millis;
   };
   readonly log: { readonly level: LogLevel };
 }

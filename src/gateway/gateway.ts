@@ -17,6 +17,7 @@ import { every, sleep } from '../host/clock.ts';
 import type { CancelTimer } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import type { DeviceReport } from '../host/reopening-line.ts';
+import type { DeliveryOrder } from '../uplink/lane-options.ts';
 import { Alarms } from './alarms.ts';
 import { BufferWatch } from './buffer-watch.ts';
 import type { GatewayConfig, LinkConfig } from './config.ts';
@@ -129,7 +130,7 @@ export class Gateway {
   #streams(): StreamOptions[] {
     return [
       ...this.#config.sensors.flatMap(({ streams, serialLine }) =>
-        streams.map(({ class: durability, ...stream }) => ({
+        streams.map(({ class: durability, order: _, ...stream }) => ({
           ...stream,
           durability,
           // A sensor that keeps its lines until they are stored can wait; what it was told is stored is not given up.
@@ -234,10 +235,12 @@ export class Gateway {
     const access = await this.#openAccess(downlink, signal);
     try {
       await downlink.open();
-      const streams = [
-        ...this.#config.sensors.flatMap((sensor) => sensor.streams.map(({ name }) => name)),
-        resultStream,
-      ];
+      const streams = new Map<StreamName, DeliveryOrder>([
+        ...this.#config.sensors.flatMap((sensor) =>
+          sensor.streams.map(({ name, order }) => [name, order] as const),
+        ),
+        [resultStream, 'inOrder'],
+      ]);
       this.#service = new Service({
         host: this.#host,
         config: this.#config,

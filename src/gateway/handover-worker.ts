@@ -12,10 +12,11 @@ import { echoName } from '../downlink/downlink.ts';
 import type { CallOptions, CseClient } from '../onem2m/cse-client.ts';
 import { isRejectedWith } from '../onem2m/cse-client.ts';
 import { ResourceType, ResponseStatusCode, ResultContent } from '../onem2m/enums.ts';
+import { containerName } from '../uplink/destination.ts';
 import type { Destination } from '../uplink/destination.ts';
-import type { Moved } from '../uplink/stream-lane.ts';
+import type { Moved, MovedPart } from '../uplink/lane-options.ts';
 import type { Uplink } from '../uplink/uplink.ts';
-import type { Millis } from '../base/units.ts';
+import type { Millis, StreamName } from '../base/units.ts';
 import type { OwedWork } from './owed-work.ts';
 
 /** What the work of a handover acts through. */
@@ -35,6 +36,8 @@ export interface HandoverWorkerOptions {
   readonly link: { readonly name: string; readonly pointOfAccess: string };
   readonly aes: Readonly<Record<string, string>>;
   readonly graceMs: Millis;
+  /** The CSEs do not notify: commands are fetched, so a target need not prove the way down by a notification. */
+  readonly isPolling: boolean;
 }
 
 /** The phases of a handover as requests to CSEs and orders to uplink and downlink. */
@@ -132,6 +135,18 @@ async function catchUpSource(
   return { kind: 'failed', reason: caught.error.message };
 }
 
+/** Proves at a target that does not notify that what is put into the command container can be fetched from there. */
+async function readBack(
+  { clientFor, context }: HandoverWorkerOptions,
+  { target }: Transaction,
+  nonce: string,
+  work: WorkContext,
+): Promise<WorkOutcome> {
+  const address = `${context.aeAddress(target)}/${commandContainer}/${echoName(nonce)}`;
+  const read = await clientFor(target).retrieve(address, callOptions(work));
+  return read.ok ? { kind: 'succeeded' } : { kind: 'failed', reason: read.error.message };
+}
+
 /** Proves both ways at the target by one instance: its creation the way up, its notification the way down. */
 async function verify(
   options: HandoverWorkerOptions,
@@ -157,6 +172,7 @@ async function verify(
         { ...callOptions(work), resultContent: ResultContent.nothing },
       );
     if (!written.ok) return { kind: 'failed', reason: written.error.message };
+    if (options.isPolling) return await readBack(options, transaction, nonce, work);
     if (await echo) return { kind: 'succeeded' };
     return {
       kind: 'failed',
@@ -168,15 +184,19 @@ async function verify(
   }
 }
 
-function outcomeOf(moves: ReadonlyMap<string, Moved>): {
+function outcomeOf(moves: ReadonlyMap<StreamName, Moved>): {
   firstSeqs: Record<string, number>;
   inDoubt: Record<string, number>;
 } {
   const firstSeqs: Record<string, number> = {};
   const inDoubt: Record<string, number> = {};
-  for (const [stream, { firstSeq, inDoubtThrough }] of moves) {
-    firstSeqs[stream] = firstSeq;
-    if (inDoubtThrough !== undefined) inDoubt[stream] = inDoubtThrough;
+  const note = (container: string, { firstSeq, inDoubtThrough }: MovedPart): void => {
+    firstSeqs[container] = firstSeq;
+    if (inDoubtThrough !== undefined) inDoubt[container] = inDoubtThrough;
+  };
+  for (const [stream, moved] of moves) {
+    note(containerName(stream, 'live'), moved);
+    if (moved.backlog !== undefined) note(containerName(stream, 'backlog'), moved.backlog);
   }
   return { firstSeqs, inDoubt };
 }

@@ -8,13 +8,12 @@
  */
 import { assert } from '../base/assert.ts';
 import { errorText } from '../base/errors.ts';
-import { aeId, epoch as toEpoch, millis, seq as toSeq, streamName } from '../base/units.ts';
+import { aeId, epoch as toEpoch, millis, seq as toSeq } from '../base/units.ts';
 import type { AeId, Epoch, Millis, StreamName } from '../base/units.ts';
 import type { ReadingLog } from '../buffer/reading-log.ts';
 import type { HandoverDecision } from '../decision/decision.ts';
 import { answerDeadlineMs, defaultServicePathPolicy } from '../decision/service-path.ts';
 import type { Downlink } from '../downlink/downlink.ts';
-import { discoverCandidates, targetLabel } from '../handover/candidate-discovery.ts';
 import { BundleContext, commandContainer } from '../handover/context.ts';
 import { homeAeOf } from '../handover/home-ae.ts';
 import { HandoverRunner } from '../handover/runner.ts';
@@ -29,11 +28,14 @@ import type { CseClient } from '../onem2m/cse-client.ts';
 import { ResponseStatusCode } from '../onem2m/enums.ts';
 import type { RadioSample } from '../radio/radio-sample.ts';
 import type { Destination } from '../uplink/destination.ts';
-import type { Exchange, UplinkObserver } from '../uplink/stream-lane.ts';
+import type { DeliveryOrder, Exchange, UplinkObserver } from '../uplink/lane-options.ts';
 import { Uplink } from '../uplink/uplink.ts';
+import { keepPolling } from './command-poll.ts';
+import { keepDiscovering } from './candidate-search.ts';
 import { explainDecision, isRunning, referenceOf } from './candidate-reference.ts';
 import { decisionPolicy } from './config.ts';
 import type { GatewayConfig } from './config.ts';
+import { containersOf } from './containers-of.ts';
 import { createHandoverWorker } from './handover-worker.ts';
 import type { LinkAccess } from './link-access.ts';
 import { OwedWork } from './owed-work.ts';
@@ -46,7 +48,7 @@ import type { Telling } from './telling.ts';
 export interface ServiceOptions {
   readonly host: Host;
   readonly config: GatewayConfig;
-  readonly streams: readonly StreamName[];
+  readonly streams: ReadonlyMap<StreamName, DeliveryOrder>;
   readonly log: ReadingLog;
   readonly access: Pick<LinkAccess, 'pointOfAccess' | 'cseClient'>;
   readonly linkName: string;
@@ -59,6 +61,7 @@ export interface ServiceOptions {
 const decideMs = millis(500);
 const sweepMs = millis(15_000);
 const retryMs = millis(1000);
+const shortBacklogMax = 16;
 /** Wait after a repair, whatever it came to. */
 const repairMs = millis(2000);
 
@@ -93,7 +96,7 @@ export class Service {
     this.#home = access.cseClient(inCse.pointOfAccess, home.aeId);
     this.#record = new ServingRecord(this.#home, `${home.address}/serving`);
     const readers = [inCse.cseId, `${inCse.cseId}/*`];
-    this.#context = new BundleContext({ device, aeId: this.#aeId, streams, readers });
+    this.#context = new BundleContext({ device, aeId: this.#aeId, streams: containersOf(options), readers });
     this.#owed = new OwedWork({
       store: options.owedStore,
       record: this.#record,
@@ -104,14 +107,16 @@ export class Service {
     this.#uplink = new Uplink({
       streams,
       source: {
-        peek: (stream, max) => log.peek(stream, max),
-        acknowledge: (stream, throughSeq) => log.acknowledge(stream, throughSeq),
-        giveUp: (stream, throughSeq) => log.giveUp(stream, throughSeq),
+        peek: (stream, max, afterSeq) => log.peek(stream, max, afterSeq),
+        acknowledge: (stream, throughSeq, fromSeq) => log.acknowledge(stream, throughSeq, fromSeq),
+        giveUp: (stream, throughSeq, fromSeq) => log.giveUp(stream, throughSeq, fromSeq),
+        backlogThrough: (stream) => log.backlogThrough(stream),
+        markBacklog: (stream, throughSeq) => log.markBacklog(stream, throughSeq),
         lastSeq: (stream) => log.lastSeq(stream),
       },
       clock: host.clock,
       entropy: host.entropy,
-      settings: { ...config.uplink, deadlineMs: () => this.#answerDeadlineMs() },
+      settings: { ...config.uplink, shortBacklogMax, deadlineMs: () => this.#answerDeadlineMs() },
       observer: this.#uplinkObserver(),
     });
     this.#runner = this.#createRunner();
@@ -125,7 +130,22 @@ export class Service {
       await this.#owed.open();
       await this.#takeUp();
       cancelTick = every(clock, decideMs, () => this.#pilot.decide());
-      await Promise.all([this.#keepDiscovering(signal), this.#keepSweeping(signal)]);
+      await Promise.all([
+        keepDiscovering({
+          ...this.#options,
+          client: this.#home,
+          onFound: (candidates) => this.#pilot.takeCandidates(candidates),
+          signal,
+        }),
+        this.#keepSweeping(signal),
+        keepPolling({
+          ...this.#options,
+          serving: () => (this.#runner.isBusy ? undefined : servingOf(this.#state)),
+          clientFor: (cse) => this.#clientFor(cse),
+          context: this.#context,
+          signal,
+        }),
+      ]);
     };
     let cancelTick = (): void => undefined;
     try {
@@ -213,6 +233,7 @@ export class Service {
         link: { name: linkName, pointOfAccess: access.pointOfAccess },
         aes: { [config.device]: this.#aeId },
         graceMs,
+        isPolling: config.downlink.pollMs !== undefined,
       }),
       observer: {
         onState: (state) => this.#onState(state),
@@ -240,53 +261,21 @@ export class Service {
 
   /** The state of the last run becomes ours. */
   async #takeUp(): Promise<void> {
-    const { log, streams } = this.#options;
     const state = await this.#runner.load();
     const serving = servingOf(state);
     if (serving === undefined) return this.#runner.resume();
-    const lastSeqs = new Map(streams.map((stream) => [stream, log.lastSeq(stream)]));
     const before = state.kind === 'switching' ? state.transaction.source : serving;
-    for (const [stream, throughSeq] of Object.entries(before?.inDoubt ?? {})) {
-      this.#uplink.doubt(undefined, new Map([[streamName(stream), toSeq(throughSeq)]]));
+    for (const [container, throughSeq] of Object.entries(before?.inDoubt ?? {})) {
+      this.#uplink.doubt(undefined, new Map([[container, toSeq(throughSeq)]]));
     }
     if (state.kind === 'switching') {
-      if (before !== undefined) this.#uplink.doubt(this.#destinationFor(before.cse, before.epoch), lastSeqs);
+      if (before !== undefined) this.#uplink.doubtAll(this.#destinationFor(before.cse, before.epoch));
     } else {
       const destination = this.#destinationFor(serving.cse, serving.epoch);
-      this.#uplink.doubt(destination, lastSeqs);
+      this.#uplink.doubtAll(destination);
       await this.#uplink.switchTo(destination, { deadlineMs: millis(0), sourceLost: false });
     }
     return this.#runner.resume();
-  }
-
-  async #keepDiscovering(signal: AbortSignal): Promise<void> {
-    const { host, config, telling } = this.#options;
-    const { cseBaseName, pointOfAccess } = config.inCse;
-    while (!signal.aborted) {
-      const found = await discoverCandidates(this.#home, cseBaseName, { signal });
-      if (found.ok) {
-        if (found.value.candidates.length > 0) telling.alarms.clear('discovery');
-        else telling.alarms.raise('discovery', this.#nothingPublished(found.value.rejected.length));
-        for (const { address, reason } of found.value.rejected) {
-          telling.log('warn', `target ${address} cannot be used: ${reason}`);
-        }
-        this.#pilot.takeCandidates(found.value.candidates);
-      } else {
-        const hint = found.error.kind === 'rejected' ? '; was "baton provision" run for this device?' : '';
-        telling.alarms.raise(
-          'discovery',
-          `no candidates from ${pointOfAccess}: ${found.error.message}${hint}`,
-        );
-      }
-      await sleep(host.clock, found.ok ? config.decision.discoveryPeriodMs : retryMs, signal).catch(
-        () => undefined,
-      );
-    }
-  }
-
-  #nothingPublished(rejected: number): string {
-    const unusable = rejected === 0 ? '' : ` but ${rejected} unusable ones`;
-    return `the IN-CSE publishes no target (label ${targetLabel})${unusable}; publish some, after "baton provision" if it lost its state`;
   }
 
   async #keepSweeping(signal: AbortSignal): Promise<void> {

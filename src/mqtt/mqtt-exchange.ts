@@ -13,6 +13,7 @@ import type { Millis } from '../base/units.ts';
 import type { Clock } from '../host/clock.ts';
 import type { DeliveryError, SendOptions } from '../onem2m/binding.ts';
 import { ResponseStatusCode } from '../onem2m/enums.ts';
+import { releaseVersion } from '../onem2m/primitives.ts';
 import type { RequestPrimitive, ResponsePrimitive, Serialisation } from '../onem2m/primitives.ts';
 import {
   decodeBody,
@@ -109,7 +110,8 @@ export class MqttExchange {
     this.#handlingMax = options.handlingMax ?? 64;
     this.#encodeAnswer =
       options.encodeAnswer ??
-      ((response, serialisation) => encodeBody(encodeResponse(response), serialisation));
+      ((response, serialisation) =>
+        encodeBody(encodeResponse({ ...response, releaseVersionIndicator: releaseVersion }), serialisation));
     this.#session.onMessage((message) => this.#receive(message));
   }
 
@@ -267,7 +269,7 @@ export class MqttExchange {
         this.#answered.delete(key);
         return;
       }
-      const payload = this.#encodeAnswer(response, topic.serialisation);
+      const payload = this.#octetsOf(response, topic.serialisation);
       const answer = { topic: buildTopic(responseTopic(topic)), payload };
       if (payload.length <= answeredBytesMax) entry.answer = answer;
       else this.#answered.delete(key);
@@ -276,6 +278,16 @@ export class MqttExchange {
       this.#counters.unsentAnswer++;
     } finally {
       this.#handling--;
+    }
+  }
+
+  /** An answer that has no form on the wire becomes an internal error: silence would leave the asker waiting. */
+  #octetsOf(response: ResponsePrimitive, serialisation: Serialisation): Uint8Array {
+    try {
+      return this.#encodeAnswer(response, serialisation);
+    } catch {
+      const status = ResponseStatusCode.internalServerError;
+      return this.#encodeAnswer(refusal(response.requestIdentifier, status, 'internal error'), serialisation);
     }
   }
 

@@ -7,6 +7,7 @@ import type { Entropy } from '../host/entropy.ts';
 import type { Binding, DeliveryError } from './binding.ts';
 import { FilterUsage, Operation, ResultContent, isSuccess, statusText } from './enums.ts';
 import type { ResourceType } from './enums.ts';
+import { releaseVersion } from './primitives.ts';
 import type { FilterCriteria, RequestPrimitive, ResponsePrimitive } from './primitives.ts';
 import type { PrimitiveContent } from './resources.ts';
 
@@ -116,7 +117,7 @@ export class CseClient {
       ...request,
       from: options.from ?? this.originator,
       requestIdentifier: randomHex(this.#entropy, 6),
-      releaseVersionIndicator: '4',
+      releaseVersionIndicator: releaseVersion,
       ...(resultContent === undefined ? {} : { resultContent }),
     };
     const sent = await this.#binding.send(primitive, {

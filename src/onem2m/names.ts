@@ -220,6 +220,7 @@ export const responseNames: Shape = {
   to: ['to'],
   from: ['fr'],
   originatingTimestamp: ['ot'],
+  releaseVersionIndicator: ['rvi'],
 };
 
 /** A resource may hold child resources under their root elements (`rcn` 4 and 8, TS-0004 7.4.1). */

@@ -58,7 +58,11 @@ export interface ResponsePrimitive {
   to?: string;
   from?: string;
   originatingTimestamp?: string;
+  releaseVersionIndicator?: string;
 }
+
+/** The release whose primitives are sent, requests and responses alike; a CSE may refuse either without it. */
+export const releaseVersion = '4';
 
 /** How a body is serialised (TS-0004 8). */
 export type Serialisation = 'json' | 'cbor';

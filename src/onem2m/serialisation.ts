@@ -6,7 +6,7 @@
  * decides (TS-0004 8.3 JSON, 8.5 CBOR).
  */
 import { DecodeError, EncodeError, errorText } from '../base/errors.ts';
-import { hexExcerpt } from '../base/text.ts';
+import { hexExcerpt, printable } from '../base/text.ts';
 import { cborBytesMax, decodeCbor, encodeCbor } from './cbor.ts';
 import { Operation } from './enums.ts';
 import { requestNames, responseNames, rootNames, wrapperNames } from './names.ts';
@@ -113,9 +113,17 @@ function decodeFilterCriteria(wire: WireObject): FilterCriteria {
   const attributes: Record<string, string[]> = {};
   for (const [name, value] of Object.entries(wire)) {
     if (Object.hasOwn(filterShape, name)) known[name] = value;
-    else if (name !== '__proto__') attributes[name] = (Array.isArray(value) ? value : [value]).map(String);
+    else if (name !== '__proto__') attributes[name] = textsOf(name, value);
   }
   return { ...known, ...(Object.keys(attributes).length === 0 ? {} : { attributes }) };
+}
+
+function textsOf(name: string, value: unknown): string[] {
+  return (Array.isArray(value) ? value : [value]).map((item: unknown) => {
+    // An object may have a `toString` of its own, which is anything but a function.
+    if (isContainer(item)) throw new DecodeError(`request primitive, fc: ${printable(name, 40)} is no text`);
+    return String(item);
+  });
 }
 
 const filterShape: Shape = requestNames.filterCriteria?.[1]?.() ?? {};

@@ -21,6 +21,8 @@ export interface EmittedStream {
 export interface HeldInstance {
   readonly cseId: CseId;
   readonly stream: StreamName;
+  /** Container that holds it: readings come to each in an order of its own. The stream's own when absent. */
+  readonly container?: string;
   /** The producer's number in its content. */
   readonly producerSeq: number;
   /** Resource name of the contentInstance, unique within its container. */
@@ -61,7 +63,7 @@ export interface StreamKpis {
   readonly duplicates: number;
   /** Surplus copies across CSEs that carry the label. */
   readonly inDoubtDoubles: number;
-  /** Readings that arrived at a CSE after a later one of their stream. */
+  /** Readings that arrived in a container after a later one of their stream. */
   readonly reordered: number;
   /** Readings whose value is not the one emitted. */
   readonly altered: number;
@@ -184,18 +186,19 @@ function doubles(
   return { duplicates, inDoubtDoubles };
 }
 
-/** Readings that came to a CSE after a later one; the first copy of each reading at each CSE counts. */
+/** Readings that came to a container after a later one; the first copy of each reading at each CSE counts. */
 function reordered(held: readonly HeldInstance[]): number {
-  const highest = new Map<CseId, number>();
+  const highest = new Map<string, number>();
   const seen = new Set<string>();
   let count = 0;
-  for (const { cseId, producerSeq } of inOrderOfArrival(held)) {
+  for (const { cseId, stream, container = stream, producerSeq } of inOrderOfArrival(held)) {
     const key = `${producerSeq}@${cseId}`;
     if (seen.has(key)) continue;
     seen.add(key);
-    const before = highest.get(cseId) ?? Number.NEGATIVE_INFINITY;
+    const place = `${container}@${cseId}`;
+    const before = highest.get(place) ?? Number.NEGATIVE_INFINITY;
     if (producerSeq < before) count += 1;
-    highest.set(cseId, Math.max(before, producerSeq));
+    highest.set(place, Math.max(before, producerSeq));
   }
   return count;
 }

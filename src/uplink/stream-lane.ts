@@ -9,8 +9,20 @@
  * A move is over when nothing is in doubt any more, or when its time is up: what is in doubt then is part of its outcome,
  * for a restart to know of (`Moved`). So a restart has to ask one CSE at most: all else that is pending was sent to one
  * only. The same destination again, as a repeated switch gives it, is no new move.
+ *
+ * A stream that goes `liveFirst` is cut in two when its CSE answers again after an outage and more is pending than a few
+ * records: what is pending then is its backlog, what is stored later is live. The live part goes to the stream's own
+ * container and the backlog beside it to the history container, in turns, one request under way at a time. Under the same
+ * names in two containers a repeat would not be noticed, so a record must never have been sent to the one and then go to
+ * the other. It cannot, because
+ *   - the part of a record follows from its number alone: up to the mark of the log (`markBacklog`) it is backlog;
+ *   - the mark is durable, in one with the acknowledgements, before anything is sent by it;
+ *   - the mark is only set over records that were never sent: the record before them was just delivered, nothing is under
+ *     way, and no live record is in doubt anywhere. With records in doubt the stream stays in order until they are settled.
+ * So each part has an order, a first number and a doubt of its own, here as in the outcome of a move, by which a restart
+ * knows which container to ask; a doubt that took both together would cover records that were never sent.
  */
-import type { Millis, Seq, StreamName } from '../base/units.ts';
+import type { Seq, StreamName } from '../base/units.ts';
 import { millis, seq as toSeq } from '../base/units.ts';
 import { recordName } from '../buffer/record.ts';
 import type { StoredRecord } from '../buffer/record.ts';
@@ -23,7 +35,18 @@ import type { CseFailure, CseOutcome } from '../onem2m/cse-client.ts';
 import { ResourceType, ResponseStatusCode, ResultContent } from '../onem2m/enums.ts';
 import { encodeInstance } from './instance.ts';
 import { containerOf } from './destination.ts';
-import type { Destination } from './destination.ts';
+import type { Destination, StreamPart } from './destination.ts';
+import { Doubts } from './doubts.ts';
+import type {
+  DeliveryOrder,
+  MoveLimits,
+  Moved,
+  MovedPart,
+  RecordSource,
+  UplinkObserver,
+  UplinkSettings,
+} from './lane-options.ts';
+import { Turns } from './turns.ts';
 
 /** Label of a copy that another CSE may hold too. */
 export const inDoubtLabel = 'baton:indoubt';
@@ -31,69 +54,12 @@ export const inDoubtLabel = 'baton:indoubt';
 /** Longest wait for a CSE left behind to say whether it holds a record: the stream stands still meanwhile. */
 const questionMsMax = 500;
 
-/** The part of the log a lane works on. */
-export interface RecordSource {
-  /** The oldest records that are not acknowledged, at most `max`. */
-  peek(stream: StreamName, max: number): Promise<readonly StoredRecord[]>;
-  /** Everything of the stream up to `throughSeq` is delivered. */
-  acknowledge(stream: StreamName, throughSeq: Seq): void;
-  /** Everything of the stream up to `throughSeq` is settled without being delivered. */
-  giveUp(stream: StreamName, throughSeq: Seq): void;
-  /** Number of the newest stored record of the stream; 0 before the first. */
-  lastSeq(stream: StreamName): Seq;
-}
-
-/** Deadlines and waits of delivery. */
-export interface UplinkSettings {
-  /** How long the next answer may take; asked for each request, because it follows the path's own history. */
-  readonly deadlineMs: () => Millis;
-  readonly retryMsMin: Millis;
-  readonly retryMsMax: Millis;
-}
-
-/** One request to the serving CSE, when it was sent, and how long its answer, or the wait for none, took. */
-export interface Exchange {
-  readonly isAnswered: boolean;
-  readonly sentMs: Millis;
-  readonly tookMs: Millis;
-}
-
-/** What lanes tell the gateway. */
-export interface UplinkObserver {
-  onExchange(destination: Destination, exchange: Exchange): void;
-  onDelivered(stream: StreamName, seq: Seq): void;
-  /** The CSE no longer knows the AE or a container of it: the context must be repaired. */
-  onContextLost(destination: Destination, reason: string): void;
-  /** A record the CSE refuses for what it is; it is set aside and counted. */
-  onRefused(stream: StreamName, seq: Seq, reason: string): void;
-  onAlarm(stream: StreamName, text: string): void;
-}
-
-/** What a move came to. */
-export interface Moved {
-  /** First number for the new destination. */
-  readonly firstSeq: Seq;
-  /** Pending records up to this number may be at another CSE, which could not be asked in time. */
-  readonly inDoubtThrough?: Seq;
-}
-
-/** Bounds of a move: who waits for what no longer. */
-export interface MoveLimits {
-  /** The CSE left behind does not answer: nobody waits for it or asks it. */
-  readonly sourceLost: boolean;
-  /** Aborts when the answer to the record under way is no longer waited for. */
-  readonly quiet: AbortSignal;
-  /** Aborts when the records in doubt are no longer waited for. */
-  readonly settled: AbortSignal;
-}
-
-/** Records that may be at a CSE although nobody remembers its answer; at one that nobody can ask when it is undefined. */
-interface Doubt {
-  readonly destination: Destination | undefined;
-  readonly throughSeq: Seq;
-  /** The record whose request was under way: it may still arrive after the CSE said that it has no such record. */
-  readonly lateSeq?: Seq;
-  unreachable: boolean;
+/** The next record of each part. */
+interface Heads {
+  readonly live: StoredRecord | undefined;
+  readonly backlog: StoredRecord | undefined;
+  /** Number of the next live record, be it stored or not. */
+  readonly nextSeq: Seq;
 }
 
 interface PendingSwitch {
@@ -112,22 +78,37 @@ export class StreamLane {
   readonly #observer: UplinkObserver;
   readonly #stop = new AbortController();
   #destination: Destination | undefined;
-  /** Where the stream stands: the first number for its destination. */
-  #firstSeq: Seq = toSeq(1);
+  readonly #order: DeliveryOrder;
+  readonly #turns: Turns;
+  readonly #doubts = new Doubts();
+  /** Where the parts stand: the first numbers for their destination. */
+  #firstSeqs: { readonly live: Seq; readonly backlog: Seq | undefined } = {
+    live: toSeq(1),
+    backlog: undefined,
+  };
+  #hasBacklog = false;
+  /** Records of both parts were waiting when the one under way was chosen. */
+  #isContended = false;
+  /** The CSE was out of reach since the backlog was last looked at; so it may have been before a start. */
+  #wasCut = true;
+  /** The mark that must be durable before anything more is sent. */
+  #backlogDue: Seq | undefined;
+  /** The log cannot settle live records beside the backlog: they wait until it is gone. */
+  #isLiveHeld = false;
   #pending: PendingSwitch | undefined;
   /** Told when the move that is made has no records in doubt any more. */
   #settling: ((moved: Moved) => void) | undefined;
-  #doubts: Doubt[] = [];
   #underWay: AbortController | undefined;
   #wake: () => void = () => undefined;
-  /** The record at the head of the stream, when it was refused, and how often. */
-  #refused: { readonly seq: Seq; readonly count: number } | undefined;
+  /** By part: the record at its head, when it was refused, and how often. */
+  readonly #refused = new Map<StreamPart, { readonly seq: Seq; readonly count: number }>();
   /** Something happened since the log was last looked at. */
   #stirred = false;
   #retryMs: number;
 
   constructor(options: {
     stream: StreamName;
+    order: DeliveryOrder;
     source: RecordSource;
     clock: Clock;
     entropy: Entropy;
@@ -135,6 +116,8 @@ export class StreamLane {
     observer: UplinkObserver;
   }) {
     this.stream = options.stream;
+    this.#order = options.order;
+    this.#turns = new Turns(options.settings.backlogPercent);
     this.#source = options.source;
     this.#clock = options.clock;
     this.#entropy = options.entropy;
@@ -147,15 +130,15 @@ export class StreamLane {
   async run(): Promise<void> {
     while (!this.#stop.signal.aborted) {
       this.#stirred = false;
-      // Taken before the look into the log: what is stored meanwhile is the first that comes after.
-      const afterLast = toSeq(this.#source.lastSeq(this.stream) + 1);
-      const record = (await this.#source.peek(this.stream, 1))[0];
-      const nextSeq = record?.seq ?? afterLast;
-      if (this.#pending !== undefined) this.#move(this.#pending, nextSeq);
-      this.#settle(nextSeq);
+      const isMarked = await this.#markBacklog();
+      const heads = await this.#look();
+      if (this.#pending !== undefined) this.#move(this.#pending, heads);
+      this.#settle(heads);
       const destination = this.#destination;
+      const record = this.#choose(heads);
       if (destination === undefined || record === undefined) await this.#woken();
-      else await this.#deliver(record, destination);
+      else if (isMarked) await this.#deliver(record, destination);
+      else if (!this.#isInterrupted()) await this.#backOff();
     }
   }
 
@@ -170,9 +153,18 @@ export class StreamLane {
     this.#stir();
   }
 
-  /** Records up to `throughSeq` may be at `destination`, or at one nobody can ask, from an earlier run. */
-  doubt(destination: Destination | undefined, throughSeq: Seq): void {
-    this.#doubts.push({ destination, throughSeq, unreachable: destination === undefined });
+  /** Records of a part up to `throughSeq` may be at `destination`, or at one nobody can ask, from an earlier run. */
+  doubt(part: StreamPart, destination: Destination | undefined, throughSeq: Seq): void {
+    const mark = this.#source.backlogThrough(this.stream);
+    const through = part === 'live' ? throughSeq : toSeq(Math.min(throughSeq, mark));
+    if (through > 0) this.#doubts.add(part, destination, through);
+  }
+
+  /** Whatever is stored may be at `destination`, from an earlier run. */
+  doubtAll(destination: Destination): void {
+    const last = this.#source.lastSeq(this.stream);
+    this.doubt('live', destination, last);
+    this.doubt('backlog', destination, last);
   }
 
   /**
@@ -202,48 +194,95 @@ export class StreamLane {
 
   /** A move that another one overtakes is over. */
   #overtake(): void {
-    this.#pending?.settle({ firstSeq: this.#firstSeq });
+    this.#pending?.settle(this.#moved(false));
     this.#pending = undefined;
     this.#conclude();
   }
 
-  #move({ destination, limits, settle }: PendingSwitch, nextSeq: Seq): void {
+  #move({ destination, limits, settle }: PendingSwitch, heads: Heads): void {
     this.#pending = undefined;
-    for (const doubt of this.#doubts) {
-      if (limits.sourceLost && !isAt(doubt, destination)) doubt.unreachable = true;
-    }
+    if (limits.sourceLost) this.#doubts.loseOthers(destination);
     const before = this.#destination;
     const isSame = before?.cseId === destination?.cseId && before?.epoch === destination?.epoch;
-    if (!isSame) this.#firstSeq = nextSeq;
+    if (!isSame) this.#firstSeqs = { live: heads.nextSeq, backlog: heads.backlog?.seq };
+    if (destination === undefined) this.#wasCut = true;
     this.#destination = destination;
     this.#retryMs = this.#settings.retryMsMin;
     this.#settling = settle;
     if (limits.settled.aborted) this.#conclude();
   }
 
-  /** Ends a move when the next record is in no doubt: what comes after it is in none either. */
-  #settle(nextSeq: Seq): void {
-    const throughSeq = this.#inDoubtThrough();
-    const isDoubtful = throughSeq !== undefined && throughSeq >= nextSeq;
+  /** Ends a move when the next record of each part is in no doubt: what comes after it is in none either. */
+  #settle({ backlog, nextSeq }: Heads): void {
+    const isDoubtful =
+      (this.#doubts.through('live', this.#destination) ?? 0) >= nextSeq ||
+      (backlog !== undefined && (this.#doubts.through('backlog', this.#destination) ?? 0) >= backlog.seq);
     if (isDoubtful && this.#destination !== undefined) return;
-    this.#settling?.({ firstSeq: this.#firstSeq });
+    this.#settling?.(this.#moved(false));
     this.#settling = undefined;
   }
 
   #conclude(): void {
-    const inDoubtThrough = this.#inDoubtThrough();
-    this.#settling?.({
-      firstSeq: this.#firstSeq,
-      ...(inDoubtThrough === undefined ? {} : { inDoubtThrough }),
-    });
+    this.#settling?.(this.#moved(true));
     this.#settling = undefined;
   }
 
-  #inDoubtThrough(): Seq | undefined {
-    const elsewhere = this.#doubts.filter((doubt) => !isAt(doubt, this.#destination));
-    return elsewhere.length === 0
-      ? undefined
-      : toSeq(Math.max(...elsewhere.map(({ throughSeq }) => throughSeq)));
+  #moved(tellsDoubt: boolean): Moved {
+    const { live, backlog } = this.#firstSeqs;
+    const moved = (part: StreamPart, firstSeq: Seq): MovedPart => {
+      const through = tellsDoubt ? this.#doubts.through(part, this.#destination) : undefined;
+      return { firstSeq, ...(through === undefined ? {} : { inDoubtThrough: through }) };
+    };
+    return {
+      ...moved('live', live),
+      ...(backlog === undefined ? {} : { backlog: moved('backlog', backlog) }),
+    };
+  }
+
+  /** The next record of each part. */
+  async #look(): Promise<Heads> {
+    const mark = this.#source.backlogThrough(this.stream);
+    // Taken before the look into the log: what is stored meanwhile is the first that comes after.
+    const afterLast = toSeq(this.#source.lastSeq(this.stream) + 1);
+    const [first] = await this.#source.peek(this.stream, 1);
+    this.#hasBacklog = first !== undefined && first.seq <= mark;
+    if (!this.#hasBacklog) {
+      this.#doubts.settleAll('backlog');
+      this.#isLiveHeld = false;
+      return { live: first, backlog: undefined, nextSeq: first?.seq ?? afterLast };
+    }
+    const [live] = await this.#source.peek(this.stream, 1, mark);
+    return { live, backlog: first, nextSeq: live?.seq ?? afterLast };
+  }
+
+  #choose({ live, backlog }: Heads): StoredRecord | undefined {
+    this.#isContended = live !== undefined && backlog !== undefined && !this.#isLiveHeld;
+    if (this.#isContended) return this.#turns.next === 'live' ? live : backlog;
+    return backlog ?? live;
+  }
+
+  #partOf(record: StoredRecord): StreamPart {
+    return record.seq > this.#source.backlogThrough(this.stream) ? 'live' : 'backlog';
+  }
+
+  /** Makes a mark durable that is due; false while the disk refuses. */
+  async #markBacklog(): Promise<boolean> {
+    if (this.#backlogDue === undefined) return true;
+    const isDurable = await this.#source.markBacklog(this.stream, this.#backlogDue);
+    if (isDurable) this.#backlogDue = undefined;
+    else {
+      const text = `stream ${this.stream} waits: the disk refuses to keep what is its backlog`;
+      this.#observer.onAlarm(this.stream, text);
+    }
+    return isDurable;
+  }
+
+  /** Cuts the stream in two after an outage; see the header of this file for when that is safe. */
+  #takeStock(delivered: StoredRecord): void {
+    if (this.#order !== 'liveFirst' || !this.#wasCut || this.#doubts.has('live')) return;
+    this.#wasCut = false;
+    const last = this.#source.lastSeq(this.stream);
+    if (last - delivered.seq > this.#settings.shortBacklogMax) this.#backlogDue = last;
   }
 
   #stir(): void {
@@ -259,9 +298,10 @@ export class StreamLane {
   }
 
   async #deliver(record: StoredRecord, destination: Destination): Promise<void> {
-    const verdict = await this.#resolveDoubt(record, destination);
+    const part = this.#partOf(record);
+    const verdict = await this.#resolveDoubt(record, part, destination);
     if (verdict === 'delivered') {
-      this.#acknowledge(record);
+      this.#acknowledge(record, part, destination);
       return;
     }
     if (this.#isInterrupted()) return;
@@ -269,7 +309,7 @@ export class StreamLane {
     this.#underWay = abort;
     const sentMs = this.#clock.monotonicMs();
     const outcome = await destination.client.create(
-      containerOf(destination, this.stream),
+      containerOf(destination, this.stream, part),
       ResourceType.contentInstance,
       {
         contentInstance: {
@@ -286,20 +326,26 @@ export class StreamLane {
       const tookMs = millis(this.#clock.monotonicMs() - sentMs);
       this.#observer.onExchange(destination, { isAnswered, sentMs, tookMs });
     }
-    await this.#takeIn(record, destination, outcome);
+    await this.#takeIn(record, part, destination, outcome);
   }
 
-  async #takeIn(record: StoredRecord, destination: Destination, outcome: CseOutcome): Promise<void> {
+  async #takeIn(
+    record: StoredRecord,
+    part: StreamPart,
+    destination: Destination,
+    outcome: CseOutcome,
+  ): Promise<void> {
     if (outcome.ok || isRejectedWith(outcome.error, ResponseStatusCode.conflict)) {
-      this.#acknowledge(record);
+      if (outcome.ok) this.#doubts.settleAt(part, destination);
+      if (this.#acknowledge(record, part, destination) && part === 'live') this.#takeStock(record);
       return;
     }
     const { error } = outcome;
-    if (error.kind !== 'rejected') this.#noteUnanswered(record, destination);
-    if (isContentRefused(error) && this.#countRefusal(record) >= refusalsMax) {
-      this.#settleRecord(record);
-      this.#source.giveUp(this.stream, record.seq);
-      this.#observer.onRefused(this.stream, record.seq, error.message);
+    this.#turns.noteFailure(part);
+    if (error.kind !== 'rejected') this.#doubts.noteUnanswered(part, destination, record.seq);
+    if (!isContentRefused(error)) this.#wasCut ||= !saysNothing.includes(error.kind);
+    else if (this.#countRefusal(record, part) >= refusalsMax) {
+      this.#giveUp(record, part, error.message);
       return;
     }
     // A CSE that has lost the AE may say either.
@@ -313,29 +359,43 @@ export class StreamLane {
     if (!this.#isInterrupted()) await this.#backOff();
   }
 
-  #countRefusal(record: StoredRecord): number {
-    const { seq, count } = this.#refused ?? { seq: record.seq, count: 0 };
-    this.#refused = { seq: record.seq, count: seq === record.seq ? count + 1 : 1 };
-    return this.#refused.count;
+  #countRefusal({ seq }: StoredRecord, part: StreamPart): number {
+    const known = this.#refused.get(part);
+    const count = known?.seq === seq ? known.count + 1 : 1;
+    this.#refused.set(part, { seq, count });
+    return count;
   }
 
-  #noteUnanswered(record: StoredRecord, destination: Destination): void {
-    const isSame = (doubt: Doubt): boolean => isAt(doubt, destination);
-    const throughSeq = toSeq(
-      Math.max(record.seq, ...this.#doubts.filter(isSame).map((doubt) => doubt.throughSeq)),
-    );
-    this.#doubts = this.#doubts.filter((doubt) => !isSame(doubt));
-    this.#doubts.push({ destination, throughSeq, lateSeq: record.seq, unreachable: false });
+  #giveUp(record: StoredRecord, part: StreamPart, reason: string): void {
+    if (!this.#source.giveUp(this.stream, record.seq, this.#settledFrom(part))) {
+      this.#isLiveHeld = true;
+      return;
+    }
+    this.#settleRecord(record, part);
+    this.#observer.onRefused(this.stream, record.seq, reason);
   }
 
-  #acknowledge(record: StoredRecord): void {
-    this.#settleRecord(record);
-    this.#source.acknowledge(this.stream, record.seq);
+  /** False when the log cannot settle it yet: it is delivered again later, under its name, and in doubt until then. */
+  #acknowledge(record: StoredRecord, part: StreamPart, destination: Destination): boolean {
+    if (!this.#source.acknowledge(this.stream, record.seq, this.#settledFrom(part))) {
+      this.#isLiveHeld = true;
+      this.#doubts.add(part, destination, record.seq);
+      return false;
+    }
+    if (this.#isContended) this.#turns.noteSuccess(part);
+    this.#settleRecord(record, part);
     this.#observer.onDelivered(this.stream, record.seq);
+    return true;
   }
 
-  #settleRecord(record: StoredRecord): void {
-    this.#doubts = this.#doubts.filter((doubt) => doubt.throughSeq > record.seq);
+  /** From where on everything is settled once the next record of a part is. */
+  #settledFrom(part: StreamPart): Seq | undefined {
+    const isBeside = part === 'live' && this.#hasBacklog;
+    return isBeside ? toSeq(this.#source.backlogThrough(this.stream) + 1) : undefined;
+  }
+
+  #settleRecord(record: StoredRecord, part: StreamPart): void {
+    this.#doubts.settle(part, record.seq);
     this.#retryMs = this.#settings.retryMsMin;
   }
 
@@ -346,17 +406,17 @@ export class StreamLane {
 
   async #resolveDoubt(
     record: StoredRecord,
+    part: StreamPart,
     destination: Destination,
   ): Promise<'clear' | 'delivered' | 'inDoubt'> {
     let verdict: 'clear' | 'inDoubt' = 'clear';
-    for (const doubt of this.#doubts) {
-      if (isAt(doubt, destination) || doubt.throughSeq < record.seq) continue;
+    for (const doubt of this.#doubts.about(part, record.seq, destination)) {
       if (doubt.unreachable || doubt.destination === undefined) {
         verdict = 'inDoubt';
         continue;
       }
       const held = await doubt.destination.client.retrieve(
-        `${containerOf(doubt.destination, this.stream)}/${recordName(record.logId, record.seq)}`,
+        `${containerOf(doubt.destination, this.stream, part)}/${recordName(record.logId, record.seq)}`,
         {
           deadlineMs: millis(Math.min(this.#settings.deadlineMs(), questionMsMax)),
           signal: this.#stop.signal,
@@ -365,8 +425,8 @@ export class StreamLane {
       if (held.ok) return 'delivered';
       const isAbsent = isRejectedWith(held.error, ResponseStatusCode.notFound);
       if (isAbsent && doubt.lateSeq !== record.seq) {
-        // Delivery is in order, so what comes after the first absent record is absent as well.
-        this.#doubts = this.#doubts.filter((other) => other !== doubt);
+        // Delivery is in order, so what comes after the first absent record of the part is absent as well.
+        this.#doubts.remove(doubt);
         continue;
       }
       if (!isAbsent) doubt.unreachable = true;
@@ -400,10 +460,6 @@ const refusalsMax = 8;
 
 /** Outcomes that say nothing about the CSE: the request was withdrawn, or never left. */
 const saysNothing: readonly CseFailure['kind'][] = ['cancelled', 'closed', 'busy'];
-
-function isAt(doubt: Doubt, destination: Destination | undefined): boolean {
-  return doubt.destination !== undefined && doubt.destination.cseId === destination?.cseId;
-}
 
 /**
  * The CSE refuses the record for what it is: sending it again is of little use. 5207 is not among the codes, because it may as

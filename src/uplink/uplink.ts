@@ -2,17 +2,20 @@ import type { Millis, Seq, StreamName } from '../base/units.ts';
 import { millis } from '../base/units.ts';
 import type { Clock } from '../host/clock.ts';
 import type { Entropy } from '../host/entropy.ts';
-import type { Destination } from './destination.ts';
+import { containerName } from './destination.ts';
+import type { Destination, StreamPart } from './destination.ts';
+import type { DeliveryOrder, Moved, RecordSource, UplinkObserver, UplinkSettings } from './lane-options.ts';
 import { StreamLane } from './stream-lane.ts';
-import type { Moved, RecordSource, UplinkObserver, UplinkSettings } from './stream-lane.ts';
 
 /** Delivers all streams of the gateway to the serving CSE, each in its own lane. */
 export class Uplink {
   readonly #lanes: ReadonlyMap<StreamName, StreamLane>;
+  /** By name of the container. */
+  readonly #parts = new Map<string, { readonly lane: StreamLane; readonly part: StreamPart }>();
   readonly #clock: Clock;
 
   constructor(options: {
-    streams: readonly StreamName[];
+    streams: ReadonlyMap<StreamName, DeliveryOrder>;
     source: RecordSource;
     clock: Clock;
     entropy: Entropy;
@@ -21,7 +24,14 @@ export class Uplink {
   }) {
     const { streams, ...rest } = options;
     this.#clock = options.clock;
-    this.#lanes = new Map(streams.map((stream) => [stream, new StreamLane({ stream, ...rest })]));
+    this.#lanes = new Map(
+      [...streams].map(([stream, order]) => [stream, new StreamLane({ stream, order, ...rest })]),
+    );
+    for (const [stream, lane] of this.#lanes) {
+      for (const part of ['live', 'backlog'] as const) {
+        this.#parts.set(containerName(stream, part), { lane, part });
+      }
+    }
   }
 
   /** Delivers until `stop`; rejects only for a defect or a log that cannot be read. */
@@ -38,9 +48,20 @@ export class Uplink {
     this.#lanes.get(stream)?.notice();
   }
 
-  /** Records of an earlier run, up to the given numbers, may be at `destination`, or at one nobody can ask. */
-  doubt(destination: Destination | undefined, throughSeqs: ReadonlyMap<StreamName, Seq>): void {
-    for (const [stream, throughSeq] of throughSeqs) this.#lanes.get(stream)?.doubt(destination, throughSeq);
+  /**
+   * Records of an earlier run may be at `destination`, or at one nobody can ask. `throughSeqs` says up to which number, by
+   * the name of the container in which they would be.
+   */
+  doubt(destination: Destination | undefined, throughSeqs: ReadonlyMap<string, Seq>): void {
+    for (const [container, throughSeq] of throughSeqs) {
+      const place = this.#parts.get(container);
+      place?.lane.doubt(place.part, destination, throughSeq);
+    }
+  }
+
+  /** All records of an earlier run that are pending may be at `destination`. */
+  doubtAll(destination: Destination): void {
+    for (const lane of this.#lanes.values()) lane.doubtAll(destination);
   }
 
   /**

@@ -1,6 +1,6 @@
 // Proves that a power cut at any file operation, and a second one at any operation of the run after it, loses nothing
 // that was reported stored, brings back nothing durably acknowledged, gives no name twice, and keeps the counters equal
-// (B1, B2, B3, B5, B6); that a damaged frame costs that frame (B4); and that these checks find four defective buffers.
+// (B1, B2, B3, B5, B6); that a damaged frame costs that frame (B4); and that these checks find five defective buffers.
 import t from 'tap';
 import { bytes } from '../../src/base/units.ts';
 import { groupRecordsMax } from '../../src/buffer/record-group.ts';
@@ -42,9 +42,28 @@ async function laterRun(world: World): Promise<void> {
   await world.check();
   await world.append(streamA, 333);
   await Promise.all([world.append(streamA, 600), world.append(streamA, 600), world.append(streamC, 100)]);
-  const [oldest] = await world.log.peek(streamA, 1);
+  const [oldest, , third, fourth] = await world.log.peek(streamA, 4);
+  if (fourth !== undefined) world.acknowledgeRange(streamA, third?.seq ?? 0, fourth.seq);
   if (oldest !== undefined) world.acknowledge(streamA, oldest.seq);
   await world.sync();
+}
+
+/** New records are acknowledged while an older backlog waits, until their slots are used again; then the backlog goes. */
+async function liveFirstRun(disk: SimulatedFilesystem, witness: Witness, mutant?: Mutant): Promise<void> {
+  const limits = { quotaBytes: bytes(6 * 4096), segmentBytesMax: bytes(4096) };
+  const world = await World.open(mutate(disk, mutant), witness, { limits });
+  for (let count = 0; count < 3; count++) await world.append(streamA, 900);
+  for (let count = 0; count < 18; count++) {
+    await world.append(streamA, 900);
+    if (count === 7) continue;
+    world.acknowledgeRange(streamA, 4 + count, 4 + count);
+    if (count % 5 === 4) await world.sync();
+  }
+  for (const [index, backlog] of (await world.readAll(streamA)).entries()) {
+    world.acknowledge(streamA, backlog.seq);
+    if (index === 1) await world.sync();
+  }
+  await world.append(streamC, 20);
 }
 
 void t.test('one power cut, and a second one after it', async (t) => {
@@ -86,6 +105,22 @@ void t.test('a power cut while old records make room', async (t) => {
   });
   t.ok((witness.evicted.get(streamA) ?? 0) > 4);
   t.equal(await firstFailure(states, undefined, limits), undefined, `${states.length} states`);
+});
+
+void t.test('a power cut while new records are acknowledged beside a backlog', async (t) => {
+  const limits = { quotaBytes: bytes(6 * 4096), segmentBytesMax: bytes(4096) };
+  for (const mutant of [undefined, 'forgetRanges'] as const) {
+    const disk = new SimulatedFilesystem();
+    const witness = new Witness();
+    const states = await cuts(disk, witness, new SeededEntropy(11), 1, () =>
+      liveFirstRun(disk, witness, mutant),
+    );
+    t.equal(witness.evicted.size, 0, 'slots of acknowledged records make room, nothing is evicted');
+    t.ok(disk.contentOf('/data/buffer/slots').length <= limits.quotaBytes);
+    const failure = await firstFailure(states, mutant, limits);
+    if (mutant === undefined) t.equal(failure, undefined, `${states.length} states`);
+    else t.match(failure, /is back|count as lost/, mutant);
+  }
 });
 
 void t.test('every combination of surviving sectors of one batch', async (t) => {

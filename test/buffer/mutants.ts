@@ -22,6 +22,8 @@ export type Mutant =
   | 'noErase'
   /** The cursor is not synced after the log was opened, so not before a slot is used again. */
   | 'cursorNeverSynced'
+  /** The cursor does not say what is settled above older pending records, though slots are used again by it. */
+  | 'forgetRanges'
   /** The cursor is written only after the slot that it frees was used again. */
   | 'cursorAfterReuse'
   /** A run that did not end in order keeps the log id. */
@@ -67,7 +69,8 @@ function spoilCursor(handle: FileHandle, mutant: Mutant, late: Late): FileHandle
       await handle.close();
     },
     write: async (data, position) => {
-      if (mutant === 'cursorAfterReuse') {
+      if (mutant === 'forgetRanges') await handle.write(withoutRanges(data), position);
+      else if (mutant === 'cursorAfterReuse') {
         const copy = data.slice();
         late.push(() => handle.write(copy, position));
       } else await handle.write(data, position);
@@ -89,6 +92,24 @@ function closeCursor(record: Uint8Array): void {
   if (at < 0) return;
   text.write('"isClosed":true ', at);
   viewOf(record).setUint32(12, crc32(text, length), true);
+}
+
+/** A cursor record with the settled ranges, which follow the first nine columns of a row, left out and not counted. */
+function withoutRanges(record: Uint8Array): Uint8Array {
+  const length = viewOf(record).getUint32(8, true);
+  if (length === 0) return record;
+  const state = JSON.parse(Buffer.from(record.subarray(16, 16 + length)).toString()) as { rows: number[][] };
+  const rows = state.rows.map((row) => {
+    const inRanges = row.slice(9).reduce((sum, end, at) => sum + (at % 2 === 0 ? 1 - end : end), 0);
+    return row.slice(0, 9).map((column, at) => (at === 4 ? column - inRanges : column));
+  });
+  const text = Buffer.from(JSON.stringify({ ...state, rows }));
+  const changed = new Uint8Array(16 + text.length);
+  changed.set(record.subarray(0, 8));
+  viewOf(changed).setUint32(8, text.length, true);
+  viewOf(changed).setUint32(12, crc32(text, text.length), true);
+  changed.set(text, 16);
+  return changed;
 }
 
 function spoilSlots(handle: FileHandle, mutant: Mutant, late: Late): FileHandle {

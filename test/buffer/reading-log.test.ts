@@ -7,7 +7,10 @@ import { bytes, millis, seq, streamName, unixMillis } from '../../src/base/units
 import type { StreamName } from '../../src/base/units.ts';
 import { ConfigError } from '../../src/base/errors.ts';
 import type { StreamOptions } from '../../src/buffer/log-options.ts';
+import { CursorFile, settledRangesMax, streamsMax } from '../../src/buffer/cursor-file.ts';
+import type { CursorState } from '../../src/buffer/cursor-file.ts';
 import { recordName } from '../../src/buffer/record.ts';
+import type { LedgerState } from '../../src/buffer/stream-ledger.ts';
 import { FileError } from '../../src/host/filesystem.ts';
 import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
 import { SimulatedFilesystem } from '../../src/testbed/simulated-filesystem.ts';
@@ -45,6 +48,145 @@ void t.test('what nobody takes is given up, and counts as evicted', async (t) =>
   const again = await World.open(world.filesystem);
   t.match(again.log.stats(), { stored: 4, delivered: 1, evicted: 2, pending: 1 }, 'also after a restart');
   await again.log.close();
+});
+
+void t.test('new records are acknowledged while older ones are pending', async (t) => {
+  const limits = { quotaBytes: bytes(12 * 4096), segmentBytesMax: bytes(4096) };
+  const disk = new SimulatedFilesystem();
+  const world = await World.open(disk, new Witness(), { limits });
+  const { log } = world;
+  const pending = async (): Promise<number[]> => (await world.readAll(streamA)).map(({ seq }) => seq);
+  for (let index = 0; index < 20; index++) {
+    await world.append(streamA, 900);
+    await world.clock.advance(100);
+  }
+  const usedBytes = log.stats().usedBytes;
+  t.ok(world.acknowledgeRange(streamA, 6, 13));
+  t.ok(world.acknowledgeRange(streamA, 12, 14), 'what was settled before counts once');
+  t.match(log.stats(), { delivered: 9, pending: 11, evicted: 0, oldestUnacknowledgedMs: 2000 });
+  t.same(await pending(), [1, 2, 3, 4, 5, 15, 16, 17, 18, 19, 20]);
+  t.same(
+    (await log.peek(streamA, 3, seq(4))).map((record) => record.seq),
+    [5, 15, 16],
+    'one look reads over the range',
+  );
+  await log.sync();
+  t.ok(log.stats().usedBytes < usedBytes, 'slots of the range alone are free');
+  t.ok(log.giveUp(streamA, seq(18), seq(16)));
+  t.match(log.stats(), { delivered: 9, evicted: 3, pending: 8 });
+  t.equal(await log.markBacklog(streamA, seq(15)), true);
+  await log.close();
+
+  const again = await World.open(disk, world.witness, { limits, seed: 2 });
+  t.match(again.log.stats(), { stored: 20, delivered: 9, evicted: 3, corrupt: 0, pending: 8 });
+  t.equal(again.log.backlogThrough(streamA), 15);
+  again.acknowledge(streamA, 5);
+  t.match(again.log.stats(), { delivered: 14, pending: 3 });
+  t.same(
+    (await again.readAll(streamA)).map((record) => record.seq),
+    [15, 19, 20],
+  );
+  again.acknowledge(streamA, 20);
+  t.match(again.log.stats(), { delivered: 17, evicted: 3, pending: 0, oldestUnacknowledgedMs: undefined });
+  await again.sync();
+  await again.check();
+});
+
+void t.test('ranges are bounded, and what is evicted or missing inside counts once', async (t) => {
+  const disk = new SimulatedFilesystem();
+  const world = await World.open(disk);
+  const { log } = world;
+  for (let index = 0; index < 70; index++) await world.append(streamA, 10);
+  for (let number = 2; number <= 64; number += 2) t.ok(world.acknowledgeRange(streamA, number, number));
+  const before = log.stats();
+  t.notOk(world.acknowledgeRange(streamA, 66, 66), 'the 33rd has no place');
+  t.match(log.stats(), before, 'and changes nothing');
+  t.notOk(log.giveUp(streamA, seq(66), seq(66)));
+  t.ok(world.acknowledgeRange(streamA, 65, 66), 'one that joins another needs none');
+  world.acknowledge(streamA, 3);
+  t.ok(world.acknowledgeRange(streamA, 69, 69), 'and one that the floor has reached is free again');
+  await world.check();
+  await log.close();
+  const again = await World.open(disk, world.witness, { seed: 2 });
+  t.match(again.log.stats(), { pending: log.stats().pending, delivered: log.stats().delivered });
+
+  const damaged = new SimulatedFilesystem();
+  const other = await World.open(damaged);
+  for (let index = 0; index < 9; index++) await other.append(streamA, 500);
+  await other.log.close();
+  const at = Buffer.from(damaged.contentOf('/data/buffer/slots')).indexOf('a5.');
+  damaged.flipBit('/data/buffer/slots', at * 8);
+  const found = await World.open(damaged, other.witness, { seed: 2 });
+  t.same(
+    (await found.readAll(streamA)).map((record) => record.seq),
+    [1, 2, 3, 4, 5, 7, 8, 9],
+  );
+  t.ok(found.acknowledgeRange(streamA, 4, 8));
+  t.match(found.log.stats(), { delivered: 4, corrupt: 1, pending: 4 });
+  found.log.giveUp(streamA, seq(9));
+  t.match(found.log.stats(), { delivered: 4, evicted: 4, corrupt: 1, pending: 0 });
+});
+
+void t.test(
+  'a full log whose cursor cannot be written gives up nothing for a slot that is settled',
+  async (t) => {
+    const limits = { quotaBytes: bytes(8 * 4096), segmentBytesMax: bytes(4096) };
+    const disk = new SimulatedFilesystem();
+    const world = await World.open(disk, new Witness(), { limits });
+    for (let index = 0; index < 14; index++) await world.append(streamA, 900);
+    t.ok(world.acknowledgeRange(streamA, 5, 10));
+    disk.onOperation = ({ kind, path }) =>
+      kind === 'write' && path.endsWith('/cursor') ? { kind: 'error', errno: 'EIO' } : undefined;
+    for (let index = 0; index < 8; index++) await world.append(streamA, 900);
+    t.match(await world.append(streamA, 900), { kind: 'refused', reason: 'disk' });
+    t.equal(world.log.stats().evicted, 0);
+    t.same(
+      (await world.readAll(streamA)).slice(0, 5).map((record) => record.seq),
+      [1, 2, 3, 4, 11],
+    );
+    disk.onOperation = undefined;
+    t.equal((await world.append(streamA, 900)).kind, 'stored');
+    await world.check();
+  },
+);
+
+void t.test('a cursor record holds as many streams and ranges as are allowed', async (t) => {
+  const filesystem = new SimulatedFilesystem();
+  await filesystem.createDirectory('/data');
+  const { file } = await CursorFile.open(filesystem, '/data');
+  // More than 30 years of ten records a second, and more slots than a card lives through.
+  const large = 9_999_999_999;
+  const life = 99_999_999;
+  const counts = { floor: large, last: large, base: large, delivered: large, evicted: large, corrupt: large };
+  const range = { from: large, to: large };
+  const rows = Array.from({ length: streamsMax }, (_, at): [string, LedgerState] => [
+    String(at).padStart(64, 'x'),
+    {
+      ...counts,
+      lastProducerSeq: large,
+      backlogThrough: at < settledRangesMax ? large : 0,
+      settled: at < settledRangesMax ? [range] : [],
+    },
+  ]);
+  const state: CursorState = {
+    slotBytes: 4 * 1024 * 1024,
+    nextLife: life,
+    seqBase: large,
+    isClosed: false,
+    identities: {
+      run: 999_999,
+      logIds: Array.from({ length: 128 }, () => [999_999, 'ffffffff'] as const),
+      streamIds: rows.map(([name], at) => [at, name] as const),
+    },
+    fences: new Map(Array.from({ length: 128 }, (_, at) => [life - at, 4_194_304])),
+    tails: new Map(),
+    streams: new Map(rows),
+    wear: { payloadBytes: large * 1000, deviceBytes: large * 1000, commits: large, flushes: large },
+  };
+  await file.write(state);
+  await file.close();
+  const again = await CursorFile.open(filesystem, '/data');
+  t.same([...(again.state?.streams ?? [])], rows);
 });
 
 void t.test('append, peek, get, acknowledge', async (t) => {
@@ -403,6 +545,7 @@ void t.test('streams that are no longer configured keep their records and number
 type Action =
   | { do: 'append'; stream: StreamName; size: number; count: number }
   | { do: 'acknowledge'; stream: StreamName; share: number }
+  | { do: 'acknowledgeRange'; stream: StreamName; share: number; count: number }
   | { do: 'sync' }
   | { do: 'wait' }
   | { do: 'reopen'; quotaBytes: number }
@@ -428,6 +571,15 @@ const anyAction: fc.Arbitrary<Action> = fc.oneof(
       share: fc.double({ min: 0, max: 1, noNaN: true }),
     }),
   },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant('acknowledgeRange' as const),
+      stream: anyStream,
+      share: fc.double({ min: 0, max: 1, noNaN: true }),
+      count: fc.integer({ min: 1, max: 6 }),
+    }),
+  },
   { weight: 1, arbitrary: fc.constant({ do: 'sync' as const }) },
   { weight: 1, arbitrary: fc.constant({ do: 'wait' as const }) },
   {
@@ -443,6 +595,7 @@ const anyAction: fc.Arbitrary<Action> = fc.oneof(
 
 void t.test('any mix of actions against the model', async (t) => {
   let evictions = 0;
+  let ranges = 0;
   const run = async (actions: readonly Action[]): Promise<void> => {
     let disk = new SimulatedFilesystem();
     let quotaBytes = 16_384;
@@ -468,6 +621,16 @@ void t.test('any mix of actions against the model', async (t) => {
           if (last !== undefined) world.acknowledge(action.stream, last.seq);
           break;
         }
+        case 'acknowledgeRange': {
+          const found = await world.readAll(action.stream);
+          const from = Math.floor(action.share * (found.length - 1));
+          const range = found.slice(from, from + action.count);
+          const [first] = range;
+          const last = range.at(-1);
+          if (first === undefined || last === undefined) break;
+          if (world.acknowledgeRange(action.stream, first.seq, last.seq)) ranges += 1;
+          break;
+        }
         case 'sync':
           await world.sync();
           break;
@@ -491,6 +654,7 @@ void t.test('any mix of actions against the model', async (t) => {
     }
     evictions += witness.evicted.size;
   };
-  await fc.assert(fc.asyncProperty(fc.array(anyAction, { maxLength: 25 }), run), { numRuns: 80 });
+  await fc.assert(fc.asyncProperty(fc.array(anyAction, { maxLength: 25 }), run), { numRuns: 200 });
   t.ok(evictions > 10, `evictions in ${evictions} streams`);
+  t.ok(ranges > 20, `${ranges} ranges`);
 });

@@ -40,6 +40,9 @@ export class Witness {
   acknowledged: Map<StreamName, number> = new Map();
   evicted: Map<StreamName, number> = new Map();
   durable: Map<StreamName, number> = new Map();
+  /** Acknowledged above older ones, and those of them that are durably so: `a7`. */
+  ranged: Set<string> = new Set();
+  durablyRanged: Set<string> = new Set();
   producerSeq: Map<StreamName, number> = new Map();
   /** Appended in an earlier run, never reported, and not found by a start: they must not come back. */
   gone: Set<string> = new Set();
@@ -54,6 +57,8 @@ export class Witness {
     copy.acknowledged = new Map(this.acknowledged);
     copy.evicted = new Map(this.evicted);
     copy.durable = new Map(this.durable);
+    copy.ranged = new Set(this.ranged);
+    copy.durablyRanged = new Set(this.durablyRanged);
     copy.producerSeq = new Map(this.producerSeq);
     copy.gone = new Set(this.gone);
     copy.count = this.count;
@@ -84,6 +89,7 @@ export class World {
   readonly #earlier: ReadonlySet<string>;
   /** Acknowledged in this run: those of an earlier one may have been lost with it. */
   readonly #acknowledged = new Map<StreamName, number>();
+  readonly #ranged = new Set<string>();
 
   private constructor(
     clock: SimulatedClock,
@@ -169,10 +175,22 @@ export class World {
     this.witness.acknowledged.set(stream, Math.max(before, through));
   }
 
+  /** Acknowledges `from` to `to` while older ones stay; false when the log has no range left. */
+  acknowledgeRange(stream: StreamName, from: number, to: number): boolean {
+    if (!this.log.acknowledge(stream, to as Seq, from as Seq)) return false;
+    for (let number = from; number <= to; number++) {
+      this.#ranged.add(`${stream}${number}`);
+      this.witness.ranged.add(`${stream}${number}`);
+    }
+    return true;
+  }
+
   /** Makes the acknowledgements durable, and notes it when the log says so. */
   async sync(): Promise<void> {
     const acknowledged = [...this.#acknowledged];
+    const ranged = [...this.#ranged];
     if (!(await this.log.sync())) return;
+    for (const name of ranged) this.witness.durablyRanged.add(name);
     for (const [stream, through] of acknowledged) {
       this.witness.durable.set(stream, Math.max(through, this.witness.durable.get(stream) ?? 0));
     }
@@ -208,12 +226,15 @@ export class World {
       );
       for (const [seq, record] of this.witness.stored.get(stream) ?? []) {
         const now = found.get(seq);
-        if (seq > settled && now === undefined) throw new Error(`${stream} ${seq} was stored and is lost`);
+        const isSettled = seq <= settled || this.witness.ranged.has(`${stream}${seq}`);
+        if (!isSettled && now === undefined) throw new Error(`${stream} ${seq} was stored and is lost`);
         if (now !== undefined && textOf(now) !== textOf(record))
           throw new Error(`${stream} ${seq} has changed`);
       }
       const durable = this.witness.durable.get(stream) ?? 0;
-      const back = [...found.keys()].find((seq) => seq <= durable);
+      const back = [...found.keys()].find(
+        (seq) => seq <= durable || this.witness.durablyRanged.has(`${stream}${seq}`),
+      );
       if (back !== undefined)
         throw new Error(`${stream} ${back} is back, durably acknowledged to ${durable}`);
       this.checkCounts(stream, found.size);

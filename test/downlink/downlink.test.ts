@@ -303,4 +303,13 @@ void t.test('catching up at a CSE', async (t) => {
   t.same(world.executed, ['known', 'new-1', 'new-2'], 'only the unknown ones, and garbage stops none');
   t.same(await world.downlink.catchUp(admin, 'cse-mn1/cmd', {}), { ok: true, value: 0 });
   t.match(await world.downlink.catchUp(admin, 'cse-mn1/nowhere', {}), { ok: false });
+
+  const seen = new Set<string>();
+  const { rejected } = world.downlink.figures;
+  for (let round = 0; round < 3; round++) await world.downlink.catchUp(admin, 'cse-mn1/cmd', {}, seen);
+  t.equal(world.downlink.figures.rejected, rejected + 1, 'what was read before is not read again');
+  await admin.delete('cse-mn1/cmd/c4');
+  t.same(await world.downlink.catchUp(admin, 'cse-mn1/cmd', {}, seen), { ok: true, value: 0 });
+  await put('c4', { id: 'new-3' });
+  t.same(await world.downlink.catchUp(admin, 'cse-mn1/cmd', {}, seen), { ok: true, value: 1 });
 });

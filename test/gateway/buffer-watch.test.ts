@@ -49,6 +49,7 @@ class Machine {
     slotsAside: 0,
     consumedBytes: 0,
     roomBytes: 512 * mebibyte,
+    roomyBytes: 32 * mebibyte,
     hoursUntilFull: undefined,
   };
   config: BufferConfig = {
@@ -232,7 +233,7 @@ void t.test('figures', async (t) => {
     hoursUntilFull: buffer.hoursUntilFull,
     outageHours: buffer.hoursUntilFull,
   });
-  t.equal(buffer.hoursUntilFull?.toFixed(1), '40.7');
+  t.equal(buffer.hoursUntilFull?.toFixed(1), '73.0');
   t.match(flash, {
     payloadBytes: 72_000 * 160,
     deviceBytes: 72_000 * 4096,
@@ -331,7 +332,7 @@ void t.test('a buffer that fills while nothing is delivered', async (t) => {
   const gw = await machine();
   await gw.start();
   await gw.minutes(30);
-  // 40 h from empty; delivery stops with 20 h left.
+  // 73 h from empty; delivery stops with 15 h left.
   gw.flash = { ...gw.flash, roomBytes: 100 * mebibyte };
   await gw.minutes(10);
   t.same(gw.alarms, [], 'it is delivered');
@@ -485,7 +486,7 @@ void t.test('in the text of a status', async (t) => {
   await gw.minutes(60);
   const text = shown();
   t.comment(`\n${text}`);
-  t.match(text, / {2}space 512\.0 MiB {2}full in 40 h without delivery, empty it would last 40 h\n/u);
+  t.match(text, / {2}space 512\.0 MiB {2}full in 73 h without delivery, empty it would last 73 h\n/u);
   t.match(text, / {2}flash 140\.6 MiB written for 5\.5 MiB of readings, 25\.6 times {2}3\.3 GiB\/day\n/u);
   t.match(
     text,

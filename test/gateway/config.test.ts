@@ -49,7 +49,7 @@ void t.test('defaults', async (t) => {
     format: 'json',
     acknowledge: false,
   });
-  t.same(config.sensors[0]?.streams, [{ name: 'temperature', class: 'B', priority: 5 }]);
+  t.same(config.sensors[0]?.streams, [{ name: 'temperature', class: 'B', priority: 5, order: 'inOrder' }]);
   t.same(config.buffer, {
     quotaBytes: 512 * 1024 * 1024,
     segmentBytes: 4 * 1024 * 1024,
@@ -57,7 +57,7 @@ void t.test('defaults', async (t) => {
     fullAlarmHours: 24,
     card: { enduranceCycles: 3000, nandFactor: 4 },
   });
-  t.same(config.uplink, { deadlineMs: 2000, retryMsMin: 200, retryMsMax: 10_000 });
+  t.same(config.uplink, { deadlineMs: 2000, retryMsMin: 200, retryMsMax: 10_000, backlogPercent: 50 });
   t.same(config.handover, {
     phaseDeadlineMs: 3000,
     switchDeadlineMs: 500,

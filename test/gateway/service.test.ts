@@ -8,6 +8,7 @@ import { openReadingLog } from '../../src/buffer/reading-log.ts';
 import type { ReadingLog } from '../../src/buffer/reading-log.ts';
 import { Downlink } from '../../src/downlink/downlink.ts';
 import { Alarms } from '../../src/gateway/alarms.ts';
+import type { GatewayConfig } from '../../src/gateway/config.ts';
 import { parseConfig } from '../../src/gateway/load-config.ts';
 import { createHandoverWorker } from '../../src/gateway/handover-worker.ts';
 import { decodeOwedTasks } from '../../src/gateway/owed-work.ts';
@@ -70,9 +71,11 @@ class World {
     this.events.push({ kind: 'alarm', text, active }),
   );
   stored = 0;
+  readonly #config: GatewayConfig;
   #life: Life | undefined;
 
-  constructor() {
+  constructor(used: GatewayConfig) {
+    this.#config = used;
     const make = (name: Name): TestbedCse =>
       new TestbedCse({
         cseId: `/id-${name}`,
@@ -169,8 +172,8 @@ class World {
     const stopListening = this.network.listenAe(ownPoa, (request) => downlink.handle(request));
     const service = new Service({
       host,
-      config,
-      streams: [stream],
+      config: this.#config,
+      streams: new Map([[stream, 'inOrder']]),
       log,
       access: {
         pointOfAccess: ownPoa,
@@ -352,8 +355,8 @@ class World {
   }
 }
 
-async function openWorld(t: { teardown(done: () => unknown): void }): Promise<World> {
-  const world = new World();
+async function openWorld(t: { teardown(done: () => unknown): void }, used = config): Promise<World> {
+  const world = new World(used);
   t.teardown(() => world.close());
   await world.open();
   await world.attach();
@@ -532,7 +535,7 @@ void t.test('fenced: another gateway with our identity claims', async (t) => {
 });
 
 void t.test('what others write into the record, and CSEs that refuse', async (t) => {
-  const world = new World();
+  const world = new World(config);
   t.teardown(() => world.close());
   for (const cse of Object.values(world.cses)) await cse.start();
   await world.pass(200);
@@ -606,11 +609,33 @@ void t.test('a target whose notifications do not arrive', async (t) => {
   t.same(world.labels('mn2'), [], 'and nothing is left there');
 });
 
+void t.test('CSEs that do not notify: commands are fetched, each executed once', async (t) => {
+  const polling = { ...config, downlink: { pollMs: millis(500) } };
+  const world = await openWorld(t, polling);
+  for (const name of ['mn1', 'mn2'] as const) {
+    world.cses[name].misbehaviour.add({
+      direction: 'outgoing',
+      operation: Operation.notify,
+      action: { kind: 'dropRequest' },
+    });
+  }
+  await world.drive(3, [-80, -100, -110]);
+  await world.command('mn1', 'first');
+  await world.until('the first command', () => world.life.executed.includes('first'), 2000);
+  await world.awaited(world.service.orderHandover('/id-mn2'));
+  await world.until('the ordered handover', () => world.ended.length === 2);
+  t.match(world.ended[1], { outcome: 'completed' });
+  await world.command('mn2', 'second');
+  await world.until('the second command', () => world.life.executed.includes('second'), 2000);
+  await world.pass(3000);
+  t.same(world.life.executed, ['first', 'second']);
+});
+
 void t.test('a switch is not over before what was delivered is durable', async (t) => {
   const clock = new SimulatedClock();
   let isDurable = false;
   const uplink = new Uplink({
-    streams: [],
+    streams: new Map(),
     source: undefined as never,
     clock,
     entropy: new SeededEntropy(1),
@@ -631,6 +656,7 @@ void t.test('a switch is not over before what was delivered is durable', async (
     link: { name: 'cell0', pointOfAccess: ownPoa },
     aes: {},
     graceMs: millis(1),
+    isPolling: false,
   });
   const cse = { cseId: cseId('/id-a'), cseBaseName: 'cse-a', pointOfAccess: 'coap://192.0.2.1' };
   const transaction = { epoch: epoch(1), nonce: 'n', trigger: 'a3', target: cse, alternatives: [] } as const;

@@ -462,8 +462,8 @@ await t.test('binding: requests that come again, expired, broken or too many', a
   const notification = (requestIdentifier: string, changes: Partial<RequestPrimitive> = {}): unknown =>
     encodeRequest({ operation: 5, to: 'Cgw1', from: '/id-mn1', requestIdentifier, ...changes });
 
-  t.equal(await ask(notification('n1')), '{"rsc":2000,"rqi":"n1"}');
-  t.equal(await ask(notification('n1')), '{"rsc":2000,"rqi":"n1"}', 'the same answer again');
+  t.equal(await ask(notification('n1')), '{"rsc":2000,"rqi":"n1","rvi":"4"}');
+  t.equal(await ask(notification('n1')), '{"rsc":2000,"rqi":"n1","rvi":"4"}', 'the same answer again');
   t.equal(handled, 1, 'the handler ran once');
   t.equal(binding.counters.repeatedRequest, 1);
   t.match(await ask(notification('n2', { requestExpirationTimestamp: '20260531T235959' })), /"rsc":4008/u);
@@ -481,7 +481,7 @@ await t.test('binding: requests that come again, expired, broken or too many', a
     await cse.publish('/oneM2M/req/id-mn1/Cgw1/cbor', Buffer.from(junk), within);
   }
   await until('all junk', () => binding.counters.malformed === malformed + 12);
-  t.equal(await ask(notification('n5')), '{"rsc":2000,"rqi":"n5"}', 'still at work');
+  t.equal(await ask(notification('n5')), '{"rsc":2000,"rqi":"n5","rvi":"4"}', 'still at work');
 
   let release = (): void => undefined;
   const held = new Promise<void>((resolve) => (release = resolve));

@@ -350,6 +350,7 @@ async function pollingChannel(t: Test, bench: Bench): Promise<void> {
   };
   const answer = (request: RequestPrimitive): Promise<CseOutcome> => {
     const response: ResponsePrimitive = {
+      releaseVersionIndicator: '4',
       responseStatusCode: rsc.ok,
       requestIdentifier: request.requestIdentifier,
     };

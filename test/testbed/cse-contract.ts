@@ -8,13 +8,19 @@ import type { ContractTarget } from './cse-contract-bench.ts';
 import { reachabilityChecks } from './cse-contract-reachability.ts';
 import { resourceChecks } from './cse-contract-resources.ts';
 
+/** All checks of the contract, in their order. */
+export const contractChecks: readonly (readonly [
+  title: string,
+  check: (t: Test, bench: Bench) => Promise<void>,
+])[] = [...resourceChecks, ...reachabilityChecks];
+
 /** Runs the whole contract as one subtest; the target must be up and its MN-CSEs registered. */
 export async function runContract(t: Test, target: ContractTarget): Promise<void> {
   await t.test(`the contract holds for ${target.name}`, async (t) => {
     const bench = new Bench(target);
     t.teardown(() => bench.close());
     t.comment(`names of this run hold ${bench.run}`);
-    for (const [title, check] of [...resourceChecks, ...reachabilityChecks]) {
+    for (const [title, check] of contractChecks) {
       await t.test(title, async (t) => check(t, bench));
     }
   });

@@ -4,19 +4,11 @@
 import t from 'tap';
 import type { Test } from 'tap';
 import { millis } from '../../src/base/units.ts';
-import { CoapBinding, serveRequests } from '../../src/coap/coap-binding.ts';
-import { CoapEndpoint } from '../../src/coap/endpoint.ts';
 import { NodeClock, sleep } from '../../src/host/clock.ts';
-import { NodeEntropy, randomHex } from '../../src/host/entropy.ts';
+import { NodeEntropy } from '../../src/host/entropy.ts';
 import { NodeNetwork } from '../../src/host/network.ts';
-import { MqttBinding } from '../../src/mqtt/mqtt-binding.ts';
-import { MqttSession } from '../../src/mqtt/mqtt-session.ts';
-import { buildTopic, parseTopic, responseTopic } from '../../src/mqtt/topics.ts';
-import { parsePointOfAccess } from '../../src/onem2m/address.ts';
-import type { Binding, RequestHandler } from '../../src/onem2m/binding.ts';
 import { CseClient } from '../../src/onem2m/cse-client.ts';
 import { CseType } from '../../src/onem2m/enums.ts';
-import { decodeBody, decodeRequest, encodeBody, encodeResponse } from '../../src/onem2m/serialisation.ts';
 import type { CseEvent } from '../../src/testbed/cse/cse-core.ts';
 import type { CseTransport } from '../../src/testbed/cse/cse-transport.ts';
 import { TestbedCse } from '../../src/testbed/cse/testbed-cse.ts';
@@ -25,7 +17,9 @@ import { MqttTransport } from '../../src/testbed/cse/transports/mqtt-transport.t
 import { OwnCoapTransport } from '../../src/testbed/cse/transports/own-coap-transport.ts';
 import { MqttBroker } from '../../src/testbed/mqtt-broker.ts';
 import { runContract } from './cse-contract.ts';
-import type { CseName, NotificationEndpoint } from './cse-contract-bench.ts';
+import type { CseName } from './cse-contract-bench.ts';
+import { coapWires, mqttWires } from './cse-contract-wires.ts';
+import type { ContractWires } from './cse-contract-wires.ts';
 
 const network = new NodeNetwork();
 const clock = new NodeClock();
@@ -34,12 +28,9 @@ const adminOriginator = 'CAdmin';
 const deadlineMs = millis(5_000);
 
 /** How the parties of one run speak. */
-interface Wires {
+interface Wires extends ContractWires {
   readonly name: string;
   transport(cse: CseName): CseTransport;
-  /** A gateway's way to a CSE. */
-  bind(originator: string, cse: CseName, pointOfAccess: string): Promise<Binding>;
-  listen(handler: RequestHandler): Promise<NotificationEndpoint>;
 }
 
 /** Starts the three CSEs, runs the contract, and stops them. */
@@ -109,116 +100,33 @@ async function proves(t: Test, wires: Wires): Promise<void> {
   });
 }
 
-async function openEndpoint(): Promise<CoapEndpoint> {
-  const socket = await network.openDatagram({ localAddress: '127.0.0.1' });
-  return new CoapEndpoint({ socket, clock, entropy });
-}
-
-function coapWires(name: string, transport: () => CseTransport): Wires {
-  return {
-    name,
-    transport,
-    bind: async (_originator, _cse, pointOfAccess) => {
-      const endpoint = await openEndpoint();
-      const peer = { address: '127.0.0.1', port: parsePointOfAccess(pointOfAccess)?.port ?? 0 };
-      const binding = new CoapBinding({ endpoint, clock, peer, serialisation: 'cbor' });
-      return {
-        send: (request, options) => binding.send(request, options),
-        close: () => endpoint.close(),
-      };
-    },
-    listen: async (handler) => {
-      const endpoint = await openEndpoint();
-      serveRequests(endpoint, handler);
-      return {
-        pointOfAccess: `coap://127.0.0.1:${endpoint.local.port}`,
-        close: () => endpoint.close(),
-      };
-    },
-  };
-}
-
 // The contract waits for expiration times to pass; side by side the three runs wait together.
 t.jobs = 3;
 
 void t.test('CoAP served by node-coap', { buffered: true }, async (t) => {
-  await proves(
-    t,
-    coapWires('the testbed CSE on node-coap', () => new ForeignCoapTransport({ network, clock })),
-  );
+  await proves(t, {
+    ...coapWires,
+    name: 'the testbed CSE on node-coap',
+    transport: () => new ForeignCoapTransport({ network, clock }),
+  });
 });
 
 void t.test('CoAP served by our own endpoint', { buffered: true }, async (t) => {
-  await proves(
-    t,
-    coapWires('the testbed CSE on the own endpoint', () => new OwnCoapTransport({ network, clock, entropy })),
-  );
-});
-
-function mqttWires(broker: MqttBroker): Wires {
-  const { address: host, port } = broker;
-  const session = () => ({
-    network,
-    clock,
-    endpoint: { host, port, clientId: `A::${randomHex(entropy, 6)}` },
-    deadlineMs,
-    protocolVersion: 4 as const,
-    clean: true,
+  await proves(t, {
+    ...coapWires,
+    name: 'the testbed CSE on the own endpoint',
+    transport: () => new OwnCoapTransport({ network, clock, entropy }),
   });
-  let listeners = 0;
-  return {
-    name: 'the testbed CSE over MQTT',
-    transport: (cse) =>
-      new MqttTransport({ network, clock, cseId: `/id-${cse}`, broker: { host, port }, clean: true }),
-    bind: async (originator, cse) => {
-      const options = session();
-      const opened = await MqttBinding.open({
-        session: options,
-        cseId: `/id-${cse}`,
-        serialisation: 'cbor',
-        originators: [originator],
-        credentialId: options.endpoint.clientId,
-      });
-      if (!opened.ok) throw new Error(opened.error.message);
-      return opened.value;
-    },
-    // An AE's receiver is known by its topic prefix here, because it listens before its AE has a name. As the URL of a
-    // notification target the same point of access is a whole topic.
-    listen: async (handler) => {
-      const opened = await MqttSession.open(session());
-      if (!opened.ok) throw new Error(opened.error.message);
-      const prefix = `receiver${++listeners}`;
-      const receiver = opened.value;
-      receiver.onMessage(({ topic, payload }) => {
-        const serialisation = payload[0] === 0x7b ? 'json' : 'cbor';
-        const request = decodeRequest(decodeBody(payload, serialisation));
-        const originator = (request.from ?? '').replace('/', '');
-        const asked = parseTopic(topic) ?? {
-          prefix: '',
-          kind: 'req',
-          originator,
-          receiver: prefix,
-          serialisation,
-        };
-        void handler(request).then((response) =>
-          receiver.publish(
-            buildTopic(responseTopic(asked)),
-            encodeBody(encodeResponse(response), serialisation),
-            { deadlineMs },
-          ),
-        );
-      });
-      await receiver.subscribe([prefix, `${prefix}/oneM2M/req/#`], { deadlineMs });
-      return {
-        pointOfAccess: `mqtt://${host}:${port}/${prefix}`,
-        close: () => receiver.close(),
-      };
-    },
-  };
-}
+});
 
 void t.test('MQTT', { buffered: true }, async (t) => {
   const broker = await MqttBroker.open({ connectionsMax: 256 });
   t.teardown(() => broker.close());
-  await proves(t, mqttWires(broker));
+  const { address: host, port } = broker;
+  await proves(t, {
+    ...mqttWires(broker, deadlineMs),
+    name: 'the testbed CSE over MQTT',
+    transport: (cse) =>
+      new MqttTransport({ network, clock, cseId: `/id-${cse}`, broker: { host, port }, clean: true }),
+  });
 });

@@ -140,6 +140,21 @@ void t.test('sound evidence passes', async (t) => {
   t.equal(summary.handovers.length, 2);
 });
 
+/** A reading that an outage held back, in the history container of its stream. */
+function late(cse: string, stream: string, n: number, arrivalMs: number): HeldResource {
+  return instance(cse, stream, n, { path: `cse-${cse}/gw1/${stream}.history/r-${n}`, arrivalMs });
+}
+
+void t.test('readings in a history container count like the others', async (t) => {
+  const others = soundHeld().filter(({ path }) => !/temperature\/r-[67]$/u.test(path));
+  const behind = [late('mn2', 'temperature', 6, 2500), late('mn2', 'temperature', 7, 2600)];
+  t.same(judgeDrive(record([...others, ...behind])).reasons, [], 'behind newer ones in the container beside');
+  const turned = [late('mn2', 'temperature', 6, 2600), late('mn2', 'temperature', 7, 2500)];
+  t.match(judgeDrive(record([...others, ...turned])).reasons, [/^1 readings arrived after a later one/u]);
+  const twice = [...soundHeld(), late('mn2', 'temperature', 7, 2500)];
+  t.match(judgeDrive(record(twice)).reasons, [/^1 readings are held twice/u], 'not in both containers');
+});
+
 void t.test('doctored evidence fails and says why', async (t) => {
   const cases: readonly (readonly [string, readonly HeldResource[], RegExp])[] = [
     [

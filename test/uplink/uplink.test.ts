@@ -1,7 +1,8 @@
-// Proves the way up: order and names, what each answer leads to, planned and forced switches, back-off, the end; and, by a
-// model over random schedules of crashes, switches, lost and late messages and CSEs that fall silent, that nothing stored
-// is lost (I1), that a reading is at two CSEs only under the label (I2), and that each CSE gets a stream in order (I3). Only
-// a labelled copy may come behind later records: after a crash in the middle of a switch from a source that cannot be asked.
+// Proves the way up: order and names, what each answer leads to, planned and forced switches, what is new before a backlog,
+// back-off, the end; and, by a model over random schedules of crashes, switches, lost and late messages, CSEs that fall
+// silent and disks that refuse, that nothing stored is lost (I1), that a reading is in one container only, at two CSEs only
+// under the label (I2), and that each container gets its part of a stream in order (I3). Only a labelled copy may come
+// behind later records: after a crash in the middle of a switch from a source that cannot be asked.
 import * as fc from 'fast-check';
 import t from 'tap';
 import { err, ok } from '../../src/base/result.ts';
@@ -21,22 +22,40 @@ import { SimulatedClock } from '../../src/testbed/simulated-clock.ts';
 import type { Destination } from '../../src/uplink/destination.ts';
 import { encodeInstance, encodePayload } from '../../src/uplink/instance.ts';
 import { inDoubtLabel } from '../../src/uplink/stream-lane.ts';
-import type { Exchange, Moved, RecordSource } from '../../src/uplink/stream-lane.ts';
+import type { DeliveryOrder, Exchange, Moved, RecordSource } from '../../src/uplink/lane-options.ts';
 import { Uplink } from '../../src/uplink/uplink.ts';
 
 const logId = '0a0b0c0d';
 const latencyMs = 10;
 const deadlineMs = millis(200);
-const settings = { deadlineMs: () => deadlineMs, retryMsMin: millis(50), retryMsMax: millis(400) };
+const settings = {
+  deadlineMs: () => deadlineMs,
+  retryMsMin: millis(50),
+  retryMsMax: millis(400),
+  backlogPercent: 50,
+  shortBacklogMax: 2,
+};
+
+/** What is settled of a stream, and the mark of its backlog. */
+interface Account {
+  readonly settled: ReadonlySet<number>;
+  readonly backlogThrough: number;
+}
+
+const noAccount: Account = { settled: new Set(), backlogThrough: 0 };
 
 /** The log: records by stream, what is settled, and what of that a power cut leaves. */
 class ModelLog implements RecordSource {
   readonly stored = new Map<StreamName, StoredRecord[]>();
-  readonly floors = new Map<StreamName, number>();
+  readonly accounts = new Map<StreamName, Account>();
   readonly givenUp: string[] = [];
-  #durable = new Map<StreamName, number>();
+  #durable = new Map<StreamName, Account>();
   /** Runs in the middle of a look into the log. */
   onPeek: () => void = () => undefined;
+  /** Whether records above pending ones can be settled, and the mark be written. */
+  hasRanges = true;
+  /** `unknown`: the disk reports an error, but has written the mark. */
+  takesMark: 'yes' | 'no' | 'unknown' = 'yes';
 
   append(stream: StreamName): Seq {
     const records = this.stored.get(stream) ?? [];
@@ -54,41 +73,63 @@ class ModelLog implements RecordSource {
     return number;
   }
 
-  async peek(stream: StreamName, max: number): Promise<readonly StoredRecord[]> {
-    const floor = this.floors.get(stream) ?? 0;
-    const found = (this.stored.get(stream) ?? []).slice(floor, floor + max);
+  async peek(stream: StreamName, max: number, afterSeq = 0): Promise<readonly StoredRecord[]> {
+    const found = this.pendingOf(stream).filter((record) => record.seq > afterSeq);
     await Promise.resolve();
     this.onPeek();
-    return found;
+    return found.slice(0, max);
   }
 
-  acknowledge(stream: StreamName, throughSeq: Seq): void {
-    this.floors.set(stream, Math.max(throughSeq, this.floors.get(stream) ?? 0));
+  acknowledge(stream: StreamName, throughSeq: Seq, fromSeq = 1): boolean {
+    const { settled, backlogThrough } = this.#account(stream);
+    const isBeside = this.pendingOf(stream).some((record) => record.seq < fromSeq);
+    if (isBeside && !this.hasRanges) return false;
+    const all = Array.from({ length: throughSeq - fromSeq + 1 }, (_, index) => fromSeq + index);
+    this.accounts.set(stream, { settled: new Set([...settled, ...all]), backlogThrough });
+    return true;
   }
 
-  giveUp(stream: StreamName, throughSeq: Seq): void {
+  giveUp(stream: StreamName, throughSeq: Seq, fromSeq?: number): boolean {
     this.givenUp.push(`${stream} ${throughSeq}`);
-    this.acknowledge(stream, throughSeq);
+    return this.acknowledge(stream, throughSeq, fromSeq);
+  }
+
+  backlogThrough(stream: StreamName): Seq {
+    return seq(this.#account(stream).backlogThrough);
+  }
+
+  async markBacklog(stream: StreamName, throughSeq: Seq): Promise<boolean> {
+    const { settled, backlogThrough } = this.#account(stream);
+    this.accounts.set(stream, { settled, backlogThrough: Math.max(backlogThrough, throughSeq) });
+    await Promise.resolve();
+    if (this.takesMark !== 'no') this.sync();
+    return this.takesMark === 'yes';
   }
 
   lastSeq(stream: StreamName): Seq {
     return seq(this.stored.get(stream)?.length ?? 0);
   }
 
+  pendingOf(stream: StreamName): StoredRecord[] {
+    const { settled } = this.#account(stream);
+    return (this.stored.get(stream) ?? []).filter((record) => !settled.has(record.seq));
+  }
+
   sync(): void {
-    this.#durable = new Map(this.floors);
+    this.#durable = new Map(this.accounts);
   }
 
   powerCut(): void {
-    this.floors.clear();
-    for (const [stream, floor] of this.#durable) this.floors.set(stream, floor);
+    this.accounts.clear();
+    for (const [stream, account] of this.#durable) this.accounts.set(stream, account);
   }
 
   get pending(): number {
-    return [...this.stored].reduce(
-      (sum, [stream, records]) => sum + records.length - (this.floors.get(stream) ?? 0),
-      0,
-    );
+    return [...this.stored.keys()].reduce((sum, stream) => sum + this.pendingOf(stream).length, 0);
+  }
+
+  #account(stream: StreamName): Account {
+    return this.accounts.get(stream) ?? noAccount;
   }
 }
 
@@ -111,6 +152,8 @@ class ModelCse {
   readonly requests: RequestPrimitive[] = [];
   /** Answers this to creations instead of executing them. */
   refusal: number | undefined;
+  /** Answers 5207 to these. */
+  refuses: (request: RequestPrimitive) => boolean = () => false;
   fate: (request: RequestPrimitive) => Fate = () => 'delivered';
   readonly #clock: SimulatedClock;
 
@@ -177,6 +220,7 @@ class ModelCse {
     const address = `${request.to}/${String(instance?.resourceName)}`;
     if (this.held.has(address)) return answer(4105);
     if (this.refusal !== undefined) return answer(this.refusal);
+    if (this.refuses(request)) return answer(5207);
     const stream = request.to.split('/').at(-1) ?? '';
     const isLabelled = instance?.labels?.includes(inDoubtLabel) ?? false;
     const held: Held = { seq: seqIn(request), isLabelled, isLate };
@@ -192,6 +236,8 @@ function seqIn(request: RequestPrimitive): number {
 
 const s = streamName('s');
 
+type Streams = ReadonlyMap<StreamName, DeliveryOrder>;
+
 class World {
   readonly clock = new SimulatedClock();
   readonly log = new ModelLog();
@@ -202,17 +248,17 @@ class World {
   uplink: Uplink;
   #running: Promise<void>;
 
-  constructor(streams: readonly StreamName[] = [s]) {
+  constructor(streams: Streams = new Map([[s, 'inOrder']])) {
     this.uplink = this.#open(streams);
     this.#running = this.uplink.run();
   }
 
-  restart(streams: readonly StreamName[]): void {
+  restart(streams: Streams): void {
     this.uplink = this.#open(streams);
     this.#running = this.uplink.run();
   }
 
-  #open(streams: readonly StreamName[]): Uplink {
+  #open(streams: Streams): Uplink {
     return new Uplink({
       streams,
       source: this.log,
@@ -550,6 +596,177 @@ void t.test('fenced: nothing leaves, everything is kept', async (t) => {
   await world.stop();
 });
 
+const liveFirst: Streams = new Map([[s, 'liveFirst']]);
+
+/** A stream with `count` records behind an outage: one was delivered when the CSE came back. */
+async function afterOutage(count: number, streams: Streams = liveFirst): Promise<World> {
+  const world = new World(streams);
+  await world.switchTo(world.a);
+  world.a.fate = () => 'requestLost';
+  world.store(count);
+  await world.clock.advance(1000);
+  world.a.fate = () => 'delivered';
+  for (let ms = 0; world.a.numbers().length < 1 && ms < 1000; ms++) await world.clock.advance(1);
+  await world.clock.advance(latencyMs);
+  return world;
+}
+
+void t.test(
+  'live first: what is new overtakes the backlog, which goes to the history container',
+  async (t) => {
+    const world = await afterOutage(40);
+    t.same(world.a.numbers(), [1], 'what was under way is settled first, where it was sent');
+    await world.clock.advance(100);
+    t.same(
+      world.a.numbers('s.history'),
+      [2, 3, 4, 5, 6],
+      'the backlog has all of the way while nothing new waits',
+    );
+    world.store();
+    const before = world.a.creations.length;
+    await world.clock.advance(60);
+    t.equal(world.a.numbers().at(-1), 41, 'a new reading is delivered');
+    t.ok(world.a.creations.indexOf(41) - before <= 1, 'after one more of the backlog at most');
+    world.store(10);
+    await world.clock.advance(420);
+    t.same(world.a.numbers().slice(-10), [42, 43, 44, 45, 46, 47, 48, 49, 50, 51], 'in order');
+    const beside = world.a.numbers('s.history').length;
+    t.ok(beside >= 15 && beside <= 19, `${beside} of the backlog went beside them, in turns`);
+    await world.clock.advance(1000);
+    t.equal(world.log.pending, 0);
+    t.same(
+      world.a.numbers('s.history'),
+      Array.from({ length: 39 }, (_, index) => index + 2),
+    );
+    t.equal(world.a.held.size, 51, 'each once');
+    t.ok(world.a.held.has(`cse-a/gw1/s.history/${recordName(logId, seq(7))}`), 'under the same names');
+    world.store();
+    await world.clock.advance(100);
+    t.equal(world.a.numbers().at(-1), 52);
+    await world.stop();
+
+    const short = await afterOutage(3);
+    await short.clock.advance(200);
+    t.same(short.a.numbers(), [1, 2, 3], 'a few records are delivered in order');
+    await short.stop();
+    const ordered = await afterOutage(40, new Map([[s, 'inOrder']]));
+    await ordered.clock.advance(2000);
+    t.equal(ordered.a.numbers().length, 40, 'and so are the streams that ask for it');
+    await ordered.stop();
+  },
+);
+
+void t.test('live first: a restart, a second outage and a move in the middle of the backlog', async (t) => {
+  const world = await afterOutage(40);
+  world.store(5);
+  await world.clock.advance(150);
+  await world.stop();
+  world.log.powerCut();
+  t.ok(world.log.backlogThrough(s) >= 40, 'the mark survives what acknowledgements do not');
+  world.restart(liveFirst);
+  world.uplink.doubtAll(world.a.destination());
+  await world.switchTo(world.a, { deadlineMs: 0 });
+  await world.clock.advance(100);
+  world.a.fate = () => 'requestLost';
+  world.store(30);
+  await world.clock.advance(500);
+  world.a.fate = () => 'delivered';
+  await world.clock.advance(700);
+  world.store(2);
+  await world.clock.advance(100);
+  t.same(world.a.numbers().slice(-2), [76, 77], 'the second outage left a backlog, too');
+  const moved = await world.switchTo(world.b, { at: 2 });
+  t.equal(moved?.firstSeq, 78);
+  const first = moved?.backlog?.firstSeq ?? 0;
+  t.equal(first, (world.a.numbers('s.history').at(-1) ?? 0) + 1, 'each part has a first number of its own');
+  world.store();
+  await world.clock.advance(3000);
+  t.equal(world.log.pending, 0);
+  t.same(world.b.numbers(), [78]);
+  t.equal(world.b.numbers('s.history')[0], first);
+  const all = [world.a, world.b].flatMap((cse) => [...cse.numbers(), ...cse.numbers('s.history')]);
+  t.same(
+    all.sort((x, y) => x - y),
+    Array.from({ length: 78 }, (_, index) => index + 1),
+    'each once',
+  );
+  await world.stop();
+});
+
+void t.test('live first: what is in doubt is asked for where it would be', async (t) => {
+  const world = await afterOutage(40);
+  await world.clock.advance(45);
+  world.a.fate = () => 'answerLost';
+  await world.clock.advance(20);
+  world.a.fate = ({ operation }) => (operation === Operation.create ? 'requestLost' : 'delivered');
+  const moved = await world.switchTo(world.b, { at: 2, deadlineMs: 30 });
+  await world.clock.advance(2000);
+  const asked = world.a.requests.filter(({ operation }) => operation === Operation.retrieve);
+  t.ok(asked.length > 0 && asked.every(({ to }) => to.startsWith('cse-a/gw1/s.history/')));
+  t.equal(moved?.inDoubtThrough, undefined, 'no live record is in doubt for it');
+  t.notOk(
+    [...world.b.held.values()].some(({ isLabelled }) => isLabelled),
+    'found at the source',
+  );
+  t.equal(world.a.held.size + world.b.held.size, 40);
+  await world.stop();
+});
+
+void t.test(
+  'live first: a log without room for it, a disk that refuses the mark, a record nobody takes',
+  async (t) => {
+    const world = await afterOutage(20);
+    world.log.hasRanges = false;
+    world.store(5);
+    await world.clock.advance(2000);
+    t.equal(world.log.pending, 0, 'without ranges: the backlog first, then the rest');
+    t.equal(world.a.held.size, 25);
+    t.same(world.a.numbers(), [1, 21, 22, 23, 24, 25]);
+    await world.stop();
+
+    const moving = await afterOutage(20);
+    moving.log.hasRanges = false;
+    moving.store();
+    await moving.clock.advance(100);
+    t.equal(moving.a.numbers().at(-1), 21, 'what is delivered and cannot be settled yet');
+    await moving.switchTo(moving.b, { at: 2 });
+    await moving.clock.advance(2000);
+    t.equal(moving.log.pending, 0);
+    t.same(moving.b.numbers(), [], 'is asked for when the stream moves on');
+    await moving.stop();
+
+    const refused = new World(liveFirst);
+    refused.log.takesMark = 'no';
+    await refused.switchTo(refused.a);
+    refused.store(30);
+    await refused.clock.advance(1000);
+    t.same(refused.a.numbers(), [1], 'nothing is sent by a mark that may be lost');
+    t.match(refused.told.at(-1), /disk refuses/);
+    refused.log.takesMark = 'yes';
+    await refused.clock.advance(2000);
+    t.equal(refused.log.pending, 0);
+    t.equal(refused.a.numbers('s.history').length, 29);
+    await refused.stop();
+
+    const stuck = await afterOutage(30);
+    const execute = stuck.a.refuses;
+    stuck.a.refuses = (request) => request.to.endsWith('.history');
+    for (let count = 0; count < 5; count++) {
+      stuck.store();
+      await stuck.clock.advance(500);
+    }
+    t.equal(
+      stuck.a.numbers().at(-1),
+      35,
+      'a history container that takes nothing does not hold back what is new',
+    );
+    stuck.a.refuses = execute;
+    await stuck.clock.advance(4000);
+    t.equal(stuck.log.pending, 0);
+    await stuck.stop();
+  },
+);
+
 // ---- the model ----
 
 type Step =
@@ -563,7 +780,8 @@ type Step =
     }
   | { readonly kind: 'crash' }
   | { readonly kind: 'sync' }
-  | { readonly kind: 'silence'; readonly cse: 0 | 1 | 2; readonly isSilent: boolean };
+  | { readonly kind: 'silence'; readonly cse: 0 | 1 | 2; readonly isSilent: boolean }
+  | { readonly kind: 'disk'; readonly hasRanges: boolean; readonly takesMark: 'yes' | 'no' | 'unknown' };
 
 const who = fc.constantFrom<0 | 1 | 2>(0, 1, 2);
 const steps = fc.array(
@@ -583,6 +801,11 @@ const steps = fc.array(
     fc.record({ kind: fc.constant('crash' as const) }),
     fc.record({ kind: fc.constant('sync' as const) }),
     fc.record({ kind: fc.constant('silence' as const), cse: who, isSilent: fc.boolean() }),
+    fc.record({
+      kind: fc.constant('disk' as const),
+      hasRanges: fc.boolean(),
+      takesMark: fc.constantFrom<'yes' | 'no' | 'unknown'>('yes', 'no', 'unknown'),
+    }),
   ),
   { minLength: 3, maxLength: 40 },
 );
@@ -591,11 +814,15 @@ const steps = fc.array(
 interface Journaled {
   readonly at: number;
   readonly cse: ModelCse;
-  readonly inDoubt: ReadonlyMap<StreamName, Seq>;
+  readonly inDoubt: ReadonlyMap<string, Seq>;
   readonly target?: { readonly cse: ModelCse; readonly sourceLost: boolean };
 }
 
-const modelStreams = [s, streamName('u')];
+const modelStreams: Streams = new Map([
+  [s, 'inOrder'],
+  [streamName('u'), 'liveFirst'],
+]);
+const modelNames = [...modelStreams.keys()];
 
 /** The gateway around the uplink: a journal before each switch and after it, and the doubts of a restart. */
 class ModelGateway {
@@ -641,9 +868,9 @@ class ModelGateway {
 
   #takeUp(): void {
     const { cse, at, inDoubt, target } = this.#journal;
-    const { uplink, log } = this.world;
+    const { uplink } = this.world;
     for (const entry of inDoubt) uplink.doubt(undefined, new Map([entry]));
-    uplink.doubt(cse.destination(at), new Map(modelStreams.map((stream) => [stream, log.lastSeq(stream)])));
+    uplink.doubtAll(cse.destination(at));
     if (target !== undefined) void this.#switch();
     else void uplink.switchTo(cse.destination(at), { deadlineMs: millis(0), sourceLost: false });
   }
@@ -658,37 +885,48 @@ class ModelGateway {
       sourceLost,
     });
     if (run !== this.#run) return;
-    const inDoubt = new Map<StreamName, Seq>();
-    for (const [stream, { inDoubtThrough }] of moves) {
+    const inDoubt = new Map<string, Seq>();
+    for (const [stream, { inDoubtThrough, backlog }] of moves) {
       if (inDoubtThrough !== undefined) inDoubt.set(stream, inDoubtThrough);
+      if (backlog?.inDoubtThrough !== undefined) inDoubt.set(`${stream}.history`, backlog.inDoubtThrough);
     }
     this.world.log.sync();
     this.#journal = { at: at + 1, cse, inDoubt };
   }
 }
 
+/** Schedules in which a backlog went beside new records. */
+let histories = 0;
+
 async function runSchedule(schedule: readonly Step[], seed: number): Promise<string | undefined> {
   const gateway = new ModelGateway(seed);
   const { world, cses, silent } = gateway;
   for (const step of schedule) {
-    if (step.kind === 'store') world.store(step.count, modelStreams[step.stream] ?? s);
+    if (step.kind === 'store') world.store(step.count, modelNames[step.stream] ?? s);
     else if (step.kind === 'wait') await world.clock.advance(step.ms);
     else if (step.kind === 'crash') await gateway.crash();
     else if (step.kind === 'sync') world.log.sync();
     else if (step.kind === 'silence') {
       if (step.isSilent) silent.add(cses[step.cse]);
       else silent.delete(cses[step.cse]);
+    } else if (step.kind === 'disk') {
+      world.log.hasRanges = step.hasRanges;
+      world.log.takesMark = step.takesMark;
     } else {
       gateway.begin(cses[step.target], step.sourceLost);
       await world.clock.advance(step.waitMs);
     }
   }
   silent.clear();
+  world.log.hasRanges = true;
+  world.log.takesMark = 'yes';
   gateway.isLossy = false;
   await world.clock.advance(30_000);
   await world.stop();
   if (world.log.pending > 0) return `${world.log.pending} records are still pending`;
   if (gateway.isSwitching) return 'the switch has not ended';
+  if (cses.some((cse) => cse.order.has('u.history'))) histories += 1;
+  if (cses.some((cse) => cse.order.has('s.history'))) return 'a stream in order has a history';
   return judge(
     world,
     cses,
@@ -699,10 +937,15 @@ async function runSchedule(schedule: readonly Step[], seed: number): Promise<str
 function judge(world: World, cses: readonly ModelCse[], hasCrashed: boolean): string | undefined {
   for (const [stream, records] of world.log.stored) {
     for (const record of records) {
-      const name = `${stream}/${recordName(logId, record.seq)}`;
-      const copies = cses
-        .map((cse) => cse.held.get(`cse-${cse.id}/gw1/${name}`))
-        .filter((copy) => copy !== undefined);
+      const name = recordName(logId, record.seq);
+      const copiesAt = cses.map((cse) =>
+        [stream, `${stream}.history`]
+          .map((container) => cse.held.get(`cse-${cse.id}/gw1/${container}/${name}`))
+          .filter((copy) => copy !== undefined),
+      );
+      if (copiesAt.some((copies) => copies.length > 1))
+        return `${stream} ${record.seq} is in both containers`;
+      const copies = copiesAt.flat();
       if (copies.length === 0) return `I1: ${stream} ${record.seq} is nowhere`;
       if (copies.filter(({ isLabelled }) => !isLabelled).length > 1)
         return `I2: ${stream} ${record.seq} twice`;
@@ -729,5 +972,6 @@ void t.test('random schedules of crashes, switches, losses and silences', { time
     }),
     { numRuns: 1500, interruptAfterTimeLimit: 30_000 },
   );
+  t.ok(histories > 50, `${histories} schedules had a backlog`);
   t.pass();
 });

@@ -22,13 +22,24 @@ import type { Host } from '../../host/host.ts';
 import type { LocalSockets } from '../../host/local-socket.ts';
 import { createTemporaryDirectory } from '../../host/temporary-directory.ts';
 import type { TemporaryDirectory } from '../../host/temporary-directory.ts';
+import { formatPointOfAccess } from '../../onem2m/address.ts';
 import type { CseOutcome } from '../../onem2m/cse-client.ts';
 import { ResourceType, ResponseStatusCode } from '../../onem2m/enums.ts';
 import { findDrive } from '../radio-field/drives.ts';
 import type { FakeStreamReport } from '../sensor/fake-sensor.ts';
 import { inCseNames } from './cse-host-process.ts';
 import type { HeldResource } from './cse-host-process.ts';
+import type { DeliveryOrder } from '../../uplink/lane-options.ts';
 import { LineReplies } from './line-replies.ts';
+
+/** CSEs that the world does not start itself, named as its own: `/id-in`, `cse-in`, for each area `/id-<area>`. */
+export interface ForeignCses {
+  /** Points of access. */
+  readonly in: string;
+  readonly mn: Readonly<Record<string, string>>;
+  /** What they hold, arrivals on the monotonic clock of this process. */
+  readonly held: () => Promise<readonly HeldResource[]>;
+}
 
 /** What world to build. */
 export interface TrialWorldOptions {
@@ -40,8 +51,12 @@ export interface TrialWorldOptions {
   readonly rttMs: number;
   /** Streams of the sensor with their period. */
   readonly streams: Readonly<Record<string, number>>;
+  /** Order of delivery of its streams; `inOrder` when absent. */
+  readonly order?: DeliveryOrder;
   /** Keys of the gateway's configuration that differ from its defaults. */
   readonly config?: Readonly<Record<string, unknown>>;
+  /** CSEs to use instead of the testbed's; there is no relay before them, and no order can be given to them. */
+  readonly cses?: ForeignCses;
   readonly onEvent?: (event: GatewayEvent) => void;
   readonly onStatus?: (status: GatewayStatus) => void;
   /** What a process of the world says on its standard error. */
@@ -96,6 +111,11 @@ export class TrialWorld {
 
   get dataDirectory(): string {
     return join(this.#directory.path, 'data');
+  }
+
+  /** Points of access of the MN-CSEs by area. */
+  get areas(): Readonly<Record<string, string>> {
+    return this.#ready?.mn ?? {};
   }
 
   /** Why the gateway ended although nobody asked it to; undefined while all is well. */
@@ -227,7 +247,7 @@ export class TrialWorld {
   /** The drive begins: its radio field and coverage count from now. */
   async go(): Promise<void> {
     await this.#startModem();
-    await this.orderCses({ cmd: 'go' });
+    if (this.#options.cses === undefined) await this.orderCses({ cmd: 'go' });
   }
 
   /** Ends the sensor's readings and waits until all of them are stored and delivered, at most `deadlineMs`. */
@@ -249,6 +269,8 @@ export class TrialWorld {
   /** Everything that the sensor made and the CSEs hold. */
   async collect(): Promise<TrialEvidenceRaw> {
     const emitted = await this.#emitted();
+    const { cses } = this.#options;
+    if (cses !== undefined) return { emitted, held: await cses.held() };
     const { clock } = this.#options.host;
     const askedMs = clock.monotonicMs();
     this.#cses.send({ cmd: 'held' });
@@ -269,42 +291,48 @@ export class TrialWorld {
   }
 
   async #open(): Promise<void> {
-    const { seed, seconds, drive, rttMs, streams, host } = this.#options;
-    const areas = [...new Set(findDrive(drive).cells.map(({ area }) => area))];
+    const { seed, streams, host } = this.#options;
     const gatewayPort = await this.#freePort();
     this.#gatewayPort = gatewayPort;
-    const notice = (name: string) => (line: string) => this.#options.onNotice?.(`${name}: ${line}`);
-    const number = (name: string, value: number): string[] => [`--${name}`, String(value)];
-    await Promise.all([
-      this.#cses.start({
-        module: new URL('./cse-host-process.js', import.meta.url),
-        args: [
-          ...areas.flatMap((area) => ['--mn', area]),
-          ...number('rtt-ms', rttMs),
-          ...number('seed', seed),
-          ...['--drive', drive],
-          ...number('seconds', seconds),
-          ...number('gateway-port', gatewayPort),
-        ],
-        onErrorLine: notice('CSEs'),
-      }),
+    const [ready] = await Promise.all([
+      this.#startCses(gatewayPort),
       this.#sensor.start({
         module: new URL('../sensor/fake-sensor-process.js', import.meta.url),
         args: [
           ...Object.entries(streams).flatMap(([name, periodMs]) => ['--stream', `${name}:${periodMs}`]),
-          ...number('seed', seed),
-          ...['--link', this.#sensorPath],
+          ...['--seed', String(seed), '--link', this.#sensorPath],
         ],
-        onErrorLine: notice('sensor'),
+        onErrorLine: (line) => this.#options.onNotice?.(`sensor: ${line}`),
       }),
     ]);
-    const { ready } = (await this.#cses.next('ready', host.clock, answerMs)) as unknown as Ready;
     this.#ready = ready;
     await this.#sensor.next('path', host.clock, answerMs);
     const file = await host.filesystem.open(this.configPath, { create: true });
     await file.write(Buffer.from(stringify(this.#config(ready, gatewayPort))), 0);
     await file.close();
     await this.#provision(ready);
+  }
+
+  async #startCses(gatewayPort: number): Promise<Ready['ready']> {
+    const { seed, seconds, drive, rttMs, host, cses } = this.#options;
+    if (cses !== undefined) {
+      return { in: cses.in, mn: cses.mn, notify: formatPointOfAccess('coap', '127.0.0.1', gatewayPort) };
+    }
+    const areas = [...new Set(findDrive(drive).cells.map(({ area }) => area))];
+    const number = (name: string, value: number): string[] => [`--${name}`, String(value)];
+    await this.#cses.start({
+      module: new URL('./cse-host-process.js', import.meta.url),
+      args: [
+        ...areas.flatMap((area) => ['--mn', area]),
+        ...number('rtt-ms', rttMs),
+        ...number('seed', seed),
+        ...['--drive', drive],
+        ...number('seconds', seconds),
+        ...number('gateway-port', gatewayPort),
+      ],
+      onErrorLine: (line) => this.#options.onNotice?.(`CSEs: ${line}`),
+    });
+    return ((await this.#cses.next('ready', host.clock, answerMs)) as unknown as Ready).ready;
   }
 
   get #sensorPath(): string {
@@ -356,7 +384,11 @@ export class TrialWorld {
         {
           name: 'weather',
           serialLine: { path: this.#sensorPath, format: 'json', acknowledge: true },
-          streams: Object.keys(this.#options.streams).map((name) => ({ name, class: 'A' })),
+          streams: Object.keys(this.#options.streams).map((name) => ({
+            name,
+            class: 'A',
+            order: this.#options.order ?? 'inOrder',
+          })),
         },
       ],
       // Room for minutes of readings: what the default takes would be filled with zeros for a drive of a minute.

@@ -1,5 +1,5 @@
 import { cseId, millis, streamName } from '../../base/units.ts';
-import type { Millis } from '../../base/units.ts';
+import type { Millis, StreamName } from '../../base/units.ts';
 import type { GatewayStatus, HandoverEndedEvent } from '../../gateway/status.ts';
 import type { DemoSummary } from '../../gateway/view/summary.ts';
 import { commandContainer } from '../../handover/context.ts';
@@ -7,6 +7,7 @@ import { decodeServingEntry } from '../../handover/serving-record.ts';
 import { ResourceType } from '../../onem2m/enums.ts';
 import { computeTrialKpis } from '../../trial/kpi.ts';
 import type { HandoverSpan, HeldInstance } from '../../trial/kpi.ts';
+import { containerName } from '../../uplink/destination.ts';
 import { inDoubtLabel } from '../../uplink/stream-lane.ts';
 import { fakeSensorValue } from '../sensor/fake-sensor.ts';
 import type { HeldResource } from './cse-host-process.ts';
@@ -93,21 +94,28 @@ function spanOf({ event, endedMs }: ObservedHandover): HandoverSpan {
   };
 }
 
-/** The readings among what the CSEs hold: instances in a container of a stream under the gateway's AE. */
+/** The readings among what the CSEs hold: instances in the containers of a stream under the gateway's AE. */
 function heldInstances(record: DriveRecord): HeldInstance[] {
   const instances: HeldInstance[] = [];
+  const streamOf = new Map<string, StreamName>();
+  for (const name of Object.keys(record.streams)) {
+    const stream = streamName(name);
+    streamOf.set(containerName(stream, 'live'), stream).set(containerName(stream, 'backlog'), stream);
+  }
   for (const { cse, path, type, labels, arrivalMs, content } of record.evidence.held) {
-    const [base, device, stream, name] = path.split('/');
+    const [base, device, container = '', name] = path.split('/');
+    const stream = streamOf.get(container);
     const isReading =
       type === ResourceType.contentInstance &&
       base === `cse-${cse}` &&
       device === record.device &&
       name !== undefined;
-    if (!isReading || stream === undefined || !Object.hasOwn(record.streams, stream)) continue;
+    if (!isReading || stream === undefined) continue;
     const { n, v } = (content ?? {}) as { n?: unknown; v?: unknown };
     instances.push({
       cseId: cseId(`/id-${cse}`),
-      stream: streamName(stream),
+      stream,
+      container,
       producerSeq: typeof n === 'number' ? n : Number.NaN,
       recordName: name,
       labels,

@@ -1,5 +1,9 @@
-// Runs one job (jobs.ts) and writes its result. Imports what the job needs only, as memory is measured in here.
+// Runs one job (jobs.ts) and writes its result, for every engine in a process set up as the gateway's. Imports what the
+// job needs only, as memory is measured in here.
+import { limitYoungGeneration } from '../../../src/host/young-generation.ts';
 import type { Job } from './jobs.ts';
+
+limitYoungGeneration();
 
 const job = JSON.parse(process.argv[2] ?? '') as Job;
 const result = await perform(job);
