@@ -86,7 +86,7 @@ export class OpenSlots {
   async #take(priority: number): Promise<Slot | undefined> {
     const { chains } = this.#accounts;
     const reserved = priority < this.#top ? this.#reserveSlots - chains.countOf(this.#top) : 0;
-    if (this.#pool.roomSlots <= Math.max(0, reserved)) return undefined;
+    if (reserved > 0 && this.#pool.roomSlots <= reserved) return undefined;
     const slot = await this.#pool.take(priority);
     if (slot === undefined) return undefined;
     this.#open.set(priority, slot);
