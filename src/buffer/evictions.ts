@@ -12,6 +12,12 @@ export interface EvictionParts {
   readonly clock: Clock;
   readonly accounts: LogAccounts;
   readonly streams: ReadonlyMap<StreamName, StreamOptions>;
+  /** Settles held records up to a number; returns them, none while they are being written. */
+  readonly pass: (
+    ledger: StreamLedger,
+    through: number,
+    reason: 'givenUp' | 'expired',
+  ) => readonly StoredRecord[];
   readonly onEviction: ((eviction: Eviction) => void) | undefined;
 }
 
@@ -24,32 +30,32 @@ export class Evictions {
   }
 
   /**
-   * Settles the stored records from `from` to `through` as evicted and tells it; how many there were, undefined as
-   * `LogAccounts.settle` answers it.
+   * Settles the pending records from `start` to `through` as evicted and tells it. Returns how many stored records that
+   * were; undefined, and nothing is settled, as `LogAccounts.settle` answers it.
    */
   settle(
     ledger: StreamLedger,
-    from: number,
+    start: number,
     through: number,
     reason: Eviction['reason'],
   ): number | undefined {
-    const { accounts } = this.#parts;
-    const start = Math.max(from, ledger.floor + 1);
-    const first = accounts.stampOf(ledger.name, start);
-    const last = accounts.stampOf(ledger.name, through);
-    const count = accounts.settle(ledger, start, through, 'evicted');
-    if (count !== undefined && count > 0) {
-      this.#tell(ledger, { count, from: start, through, reason, first, last });
+    const { accounts, pass } = this.#parts;
+    const from = Math.max(start, ledger.floor + 1);
+    const stored = Math.min(through, ledger.last);
+    const first = accounts.stampOf(ledger.name, from);
+    const last = accounts.stampOf(ledger.name, stored);
+    const count = accounts.settle(ledger, from, stored, 'evicted');
+    if (count === undefined) return undefined;
+    if (count > 0) this.#tell(ledger, { count, from, through: stored, reason, first, last });
+    if (through > ledger.last && (reason === 'givenUp' || reason === 'expired')) {
+      const passed = pass(ledger, through, reason);
+      const [oldest, newest] = [passed[0], passed.at(-1)];
+      if (oldest !== undefined && newest !== undefined) {
+        const span = { count: passed.length, from: oldest.seq, through: newest.seq };
+        this.#tell(ledger, { ...span, reason, first: stampOf(oldest), last: stampOf(newest) });
+      }
     }
     return count;
-  }
-
-  /** Tells of records that were held and are settled without being delivered. */
-  tellHeld(ledger: StreamLedger, records: readonly StoredRecord[], reason: Eviction['reason']): void {
-    const [oldest, newest] = [records[0], records.at(-1)];
-    if (oldest === undefined || newest === undefined) return;
-    const span = { count: records.length, from: oldest.seq, through: newest.seq };
-    this.#tell(ledger, { ...span, reason, first: stampOf(oldest), last: stampOf(newest) });
   }
 
   #tell(ledger: StreamLedger, { count, from, through, reason, first, last }: EvictedSpan): void {

@@ -2,6 +2,7 @@ import { millis } from '../base/units.ts';
 import type { StreamName } from '../base/units.ts';
 import { every } from '../host/clock.ts';
 import type { CancelTimer, Clock } from '../host/clock.ts';
+import type { Evictions } from './evictions.ts';
 import type { LogAccounts } from './log-accounts.ts';
 import type { StreamOptions } from './log-options.ts';
 import type { StoredRecord } from './record.ts';
@@ -11,11 +12,12 @@ import type { StreamLedger } from './stream-ledger.ts';
 export interface ExpiryParts {
   readonly clock: Clock;
   readonly accounts: LogAccounts;
+  readonly evictions: Evictions;
   readonly streams: ReadonlyMap<StreamName, StreamOptions>;
   /** The first pending records of a stream above a number. */
   readonly read: (ledger: StreamLedger, after: number, countMax: number) => Promise<StoredRecord[]>;
-  /** Settles everything of a stream up to a number as expired. */
-  readonly settle: (ledger: StreamLedger, through: number) => void;
+  /** Something was settled. */
+  readonly onSettled: () => void;
 }
 
 /** The oldest pending record of a stream, as far as it was read. */
@@ -123,6 +125,7 @@ export class Expiry {
   }
 
   #settleThrough(ledger: StreamLedger, through: number): void {
-    this.#parts.settle(ledger, through);
+    const count = this.#parts.evictions.settle(ledger, 1, through, 'expired');
+    if (count !== undefined && count > 0) this.#parts.onSettled();
   }
 }

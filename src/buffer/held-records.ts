@@ -32,6 +32,7 @@ export interface HeldParts {
 
 /** What was settled while it was on its way to the disk. */
 export interface Deferred {
+  readonly fromSeq: number;
   readonly throughSeq: number;
   readonly as: 'delivered' | 'givenUp' | 'expired';
 }
@@ -164,9 +165,14 @@ export class HeldRecords {
     return this.#streams.get(stream)?.records.at(-1)?.seq ?? 0;
   }
 
-  /** What was settled while it is being written. */
+  /** Up to where everything was settled while it is being written. */
   settledThrough(stream: StreamName): number {
-    return this.#streams.get(stream)?.deferred.at(-1)?.throughSeq ?? 0;
+    const held = this.#streams.get(stream);
+    let through = held === undefined || held.deferred.length === 0 ? 0 : held.ledger.floor;
+    for (const { fromSeq, throughSeq } of held?.deferred ?? []) {
+      if (fromSeq <= through + 1) through = Math.max(through, throughSeq);
+    }
+    return through;
   }
 
   /** Puts off settling records that are being written; false when none are. */

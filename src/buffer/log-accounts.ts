@@ -14,6 +14,7 @@ import type { Identities } from './identities.ts';
 import { encodeSummary, estimateStamp } from './slot.ts';
 import type { Slot, Stamp, StreamSpan } from './slot.ts';
 import { SlotChains } from './slot-chains.ts';
+import type { IsSettled } from './slot-chains.ts';
 import type { SlotPool } from './slot-pool.ts';
 import type { WearLedger } from './wear-ledger.ts';
 import { streamRangesMax } from './stream-ledger.ts';
@@ -34,6 +35,7 @@ export class LogAccounts {
   readonly #onDamage: ((damage: LogDamage) => void) | undefined;
   readonly #isNew: boolean;
   #unsavedBytes = 0;
+  readonly #isSettled: IsSettled = (name, { first, last }) => this.ledger(name).isSettled(first, last);
   #isClosed = false;
   #isBegun = false;
   #saving: Promise<boolean> = Promise.resolve(true);
@@ -57,7 +59,7 @@ export class LogAccounts {
     this.#fences = found.fences;
     this.#onDamage = onDamage;
     this.#isNew = found.needsCursor;
-    this.chains = new SlotChains(streams, pool.slots, (name) => this.ledger(name));
+    this.chains = new SlotChains(streams, pool.slots, this.#isSettled);
   }
 
   /**
@@ -125,9 +127,9 @@ export class LogAccounts {
       const all = [...this.#ledgers.values()].reduce((sum, { rangeCount }) => sum + rangeCount, 0);
       if (ledger.rangeCount >= streamRangesMax || all >= settledRangesMax) return undefined;
     }
-    const start = Math.max(from, ledger.floor + 1);
     const count = ledger.settleRange(from, through, as);
-    this.chains.noteSettled(ledger, start, through);
+    this.chains.noteSettled(ledger.name, ledger.floor);
+    if (from > ledger.floor) this.chains.noteSettledFrom(ledger.name, from, this.#isSettled);
     return count;
   }
 
@@ -252,4 +254,4 @@ export class LogAccounts {
 
 const fencesMax = 128;
 /** Octets of commits after which the cursor is written again, so that a start has little to read. */
-const unsavedBytesMax = 512 * 1024;
+const unsavedBytesMax = 3 * 1024 * 1024;

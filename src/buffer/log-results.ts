@@ -49,8 +49,6 @@ export interface FlashStats {
   readonly roomBytes: number;
   /** Octets of container up to which commits are padded to whole pages; beyond, small ones are packed. */
   readonly roomyBytes: number;
-  /** Hours until records have to be given up if nothing is delivered, at the rate of this run; undefined without one. */
-  readonly hoursUntilFull: number | undefined;
 }
 
 /** Records of class C in memory, and what became of such in this run; none of them counts as stored. */

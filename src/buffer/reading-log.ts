@@ -119,13 +119,22 @@ export class ReadingLog {
     const identity = { logId: identities.logId ?? '', runId: identities.runId, bootId };
     const save = (): Promise<boolean> => this.#saveCursor();
     const saveSoon = (): void => this.#armCursor();
-    const evictions = new Evictions({ ...parts, clock, onEviction });
+    const pass = (
+      ledger: StreamLedger,
+      through: number,
+      as: 'givenUp' | 'expired',
+    ): readonly StoredRecord[] =>
+      held.defer(ledger.name, { fromSeq: 1, throughSeq: through, as })
+        ? []
+        : held.pass(ledger.name, through, as);
+    const evictions = new Evictions({ ...parts, clock, pass, onEviction });
     const open = new OpenSlots({ ...parts, evictions, save });
     const expiry = new Expiry({
       ...parts,
       clock,
-      read: (ledger, after, countMax) => this.#read(ledger, after, countMax),
-      settle: (ledger, through) => void this.#settle(ledger, 1, through, 'expired'),
+      evictions,
+      read: (ledger, after, countMax) => this.#readPending(ledger, after, countMax),
+      onSettled: saveSoon,
     });
     const queue = new CommitQueue({
       ...parts,
@@ -145,15 +154,13 @@ export class ReadingLog {
         identity,
         store: (record) => this.#store(record),
         onHeld: (record) => this.#tell(record),
-        onDeferred: ({ name }, { throughSeq, as }) =>
-          void this.#settle(this.#accounts.ledger(name), 1, throughSeq, as),
+        onDeferred: ({ name }, deferred) => this.#settle(this.#accounts.ledger(name), deferred),
         save,
       },
       parts.streams.values(),
     );
     const reader = new LogReader(pool.handle, identities);
-    const beganMs = clock.monotonicMs();
-    return { identity, accounts, pool, reader, wear: parts.wear, evictions, expiry, queue, held, beganMs };
+    return { identity, accounts, pool, reader, wear: parts.wear, evictions, expiry, queue, held };
   }
 
   /**
@@ -209,18 +216,18 @@ export class ReadingLog {
   async peek(stream: StreamName, max: number, afterSeq?: Seq): Promise<StoredRecord[]> {
     const ledger = this.#accounts.find(stream);
     if (ledger === undefined || max < 1 || this.#gone !== undefined) return [];
-    const countMax = Math.min(max, peekCountMax);
     for (;;) {
       await this.#expiry.settle(ledger, afterSeq ?? 0);
-      const after = Math.max(ledger.floor, afterSeq ?? 0, this.#held.settledThrough(stream));
+      const after = Math.max(afterSeq ?? 0, this.#held.settledThrough(stream));
       const { last } = ledger;
-      const stored = await this.#read(ledger, after, countMax);
+      const stored = await this.#readPending(ledger, after, max);
       // What moved to the disk meanwhile comes before what is still held.
       if (ledger.last !== last) continue;
-      const isAll = ledger.openAfter(stored.at(-1)?.seq ?? after) === undefined || stored.length === 0;
-      const held = isAll ? this.#held.read(stream, after, countMax - stored.length) : [];
+      const newest = stored.at(-1)?.seq;
+      const isAll = newest === undefined || ledger.openAfter(newest) === undefined;
+      const held = isAll ? this.#held.read(stream, after, max - stored.length) : [];
       const records = [...stored, ...held];
-      const fresh = this.#expiry.fresh(ledger, records, after);
+      const fresh = this.#expiry.fresh(ledger, records, Math.max(ledger.floor, after));
       if (fresh.length > 0 || records.length === 0) return [...fresh];
     }
   }
@@ -230,8 +237,7 @@ export class ReadingLog {
     const ledger = this.#accounts.find(stream);
     if (ledger === undefined || number < 1) return undefined;
     if (number > ledger.last) return this.#held.read(stream, number - 1, 1)[0];
-    const found = await this.#core.reader.readOne(this.#pool.slots, stream, number);
-    return this.#takeIn(ledger, found)[0];
+    return this.#takeIn(ledger, await this.#core.reader.readOne(this.#pool.slots, stream, number))[0];
   }
 
   /**
@@ -243,14 +249,15 @@ export class ReadingLog {
   acknowledge(stream: StreamName, throughSeq: Seq, fromSeq: Seq = toSeq(1)): boolean {
     const ledger = this.#accounts.find(stream);
     assert(ledger !== undefined, `acknowledgement for unknown stream ${stream}`);
-    return this.#settle(ledger, fromSeq, throughSeq, 'delivered');
+    if (throughSeq <= ledger.floor) return true;
+    return this.#settle(ledger, { fromSeq, throughSeq, as: 'delivered' });
   }
 
   /** Settles records like `acknowledge`, but as evicted, because nobody takes them; they are reported so. */
   giveUp(stream: StreamName, throughSeq: Seq, fromSeq: Seq = toSeq(1)): boolean {
     const ledger = this.#accounts.find(stream);
     assert(ledger !== undefined, `records of unknown stream ${stream} are given up`);
-    return this.#settle(ledger, fromSeq, throughSeq, 'givenUp');
+    return this.#settle(ledger, { fromSeq, throughSeq, as: 'givenUp' });
   }
 
   /** What is pending up to this number is the stream's backlog (see `markBacklog`); 0 without one. */
@@ -260,9 +267,10 @@ export class ReadingLog {
 
   /**
    * Marks what is pending up to `throughSeq` as backlog. True once the mark is durable, in one with the acknowledgements so
-   * far; when false, it is set all the same, but a later start may find the one before.
+   * far; when false, a later start may find the one before, even if it is set in this run.
    */
   async markBacklog(stream: StreamName, throughSeq: Seq): Promise<boolean> {
+    // The mark is about numbers on the disk.
     if (throughSeq > this.#accounts.ledger(stream).last) await this.#held.persist();
     const ledger = this.#accounts.ledger(stream);
     if (throughSeq > ledger.last) return false;
@@ -305,7 +313,7 @@ export class ReadingLog {
       quotaBytes: this.#limits.quotaBytes,
       queued: this.#queue.length,
       memory: this.#held.stats(),
-      flash: this.#flash(this.#clock.monotonicMs()),
+      flash: this.#flash(),
       streams,
     };
   }
@@ -317,12 +325,10 @@ export class ReadingLog {
     return this.#saveCursor();
   }
 
-  #flash(nowMs: number): FlashStats {
+  #flash(): FlashStats {
     const wear = this.#core.wear.state();
     const { payloadBytes, deviceBytes } = wear;
-    const elapsedMs = nowMs - this.#core.beganMs;
     const { consumedBytes, roomBytes, roomyBytes } = this.#pool;
-    const bytesPerHour = elapsedMs > 0 ? (consumedBytes / elapsedMs) * 3_600_000 : 0;
     return {
       ...wear,
       writeAmplification: payloadBytes > 0 ? deviceBytes / payloadBytes : undefined,
@@ -330,7 +336,6 @@ export class ReadingLog {
       consumedBytes,
       roomBytes,
       roomyBytes,
-      hoursUntilFull: bytesPerHour > 0 ? roomBytes / bytesPerHour : undefined,
     };
   }
 
@@ -405,27 +410,27 @@ export class ReadingLog {
     return undefined;
   }
 
-  /** False, and nothing is settled, when there is no place for the range. */
-  #settle(ledger: StreamLedger, fromSeq: number, throughSeq: number, as: Deferred['as']): boolean {
-    const { floor, last, name } = ledger;
-    if (throughSeq <= floor) return true;
-    // What is held is settled in order alone.
-    if (throughSeq > last && fromSeq > floor + 1) return false;
+  #settle(ledger: StreamLedger, deferred: Deferred): boolean {
+    const { fromSeq, throughSeq, as } = deferred;
+    if (this.#held.defer(ledger.name, deferred)) return true;
+    const { floor, last } = ledger;
+    // What is held settles only after everything on the disk.
+    const isApart = ledger.firstPendingIn(floor, Math.min(fromSeq - 1, last)) !== undefined;
+    if (throughSeq > last && isApart) return false;
     const stored = Math.min(throughSeq, last);
+    // Below it there is nothing then, but perhaps what no frame holds: that is settled with it.
+    const from = throughSeq > last ? 1 : fromSeq;
     const count =
       as === 'delivered'
-        ? this.#accounts.settle(ledger, fromSeq, stored, as)
-        : this.#evictions.settle(ledger, fromSeq, stored, as);
+        ? this.#accounts.settle(ledger, from, stored, as)
+        : this.#evictions.settle(ledger, from, throughSeq, as);
     if (count === undefined) return false;
     if (count > 0 || ledger.floor > floor) this.#armCursor();
-    if (throughSeq > last && !this.#held.defer(name, { throughSeq, as })) {
-      const passed = this.#held.pass(name, throughSeq, as);
-      if (as !== 'delivered') this.#evictions.tellHeld(ledger, passed, as);
-    }
+    if (as === 'delivered' && throughSeq > last) this.#held.pass(ledger.name, throughSeq, as);
     return true;
   }
 
-  async #read(ledger: StreamLedger, after: number, countMax: number): Promise<StoredRecord[]> {
+  async #readPending(ledger: StreamLedger, after: number, countMax: number): Promise<StoredRecord[]> {
     return this.#takeIn(
       ledger,
       await this.#core.reader.readPending(this.#pool.slots, ledger, after, countMax),
@@ -467,7 +472,6 @@ export function openReadingLog(options: ReadingLogOptions): Promise<ReadingLog> 
 
 /** Shortest time between two attempts to begin a log where one has vanished. */
 const renewalMs = 1000;
-const peekCountMax = 4096;
 
 /** What works together on the files of one log. */
 interface Core {
@@ -480,5 +484,4 @@ interface Core {
   readonly expiry: Expiry;
   readonly queue: CommitQueue;
   readonly held: HeldRecords;
-  readonly beganMs: number;
 }

@@ -1,8 +1,7 @@
 import { assert } from '../base/assert.ts';
 import type { StreamName } from '../base/units.ts';
 import type { StreamOptions } from './log-options.ts';
-import type { Slot } from './slot.ts';
-import type { StreamLedger } from './stream-ledger.ts';
+import type { Slot, StreamSpan } from './slot.ts';
 
 /** A slot in its chains. */
 interface Link {
@@ -16,9 +15,6 @@ interface Link {
   after: Link | undefined;
 }
 
-/** What tells whether numbers of a stream are settled. */
-type Settled = Pick<StreamLedger, 'name' | 'isSettled'>;
-
 /** Slots in the order of their lives. */
 interface Chain {
   head: Link | undefined;
@@ -31,6 +27,9 @@ interface PriorityChains {
   readonly kept: Chain;
   count: number;
 }
+
+/** Whether all records that a slot holds of a stream are settled. */
+export type IsSettled = (stream: StreamName, span: StreamSpan) => boolean;
 
 /** Priority of streams without configuration: nobody waits for their records. */
 const unknownPriority = -1;
@@ -55,17 +54,11 @@ export class SlotChains {
   /** Links looked at, for the proof that their number does not grow with the log. */
   visits = 0;
 
-  /** Takes over what a start has found; `ledgerOf` tells what is settled. */
-  constructor(
-    streams: ReadonlyMap<StreamName, StreamOptions>,
-    slots: readonly Slot[],
-    ledgerOf: (stream: StreamName) => Settled,
-  ) {
+  /** Takes over what a start has found; `isSettled` tells of a stream in a slot whether all its records are settled. */
+  constructor(streams: ReadonlyMap<StreamName, StreamOptions>, slots: readonly Slot[], isSettled: IsSettled) {
     this.#streams = streams;
     for (const slot of slots) {
-      const pending = [...slot.spans].filter(
-        ([name, { first, last }]) => !ledgerOf(name).isSettled(first, last),
-      );
+      const pending = [...slot.spans].filter(([name, span]) => !isSettled(name, span));
       const priorities = pending.map(([name]) => streams.get(name)?.priority ?? unknownPriority);
       this.#insert(slot, Math.max(unknownPriority, ...priorities));
       for (const [name] of pending) this.noteStored(slot, name);
@@ -93,22 +86,36 @@ export class SlotChains {
     if (link.keptCount === 1 && link.chain !== undefined) this.#move(link, true);
   }
 
-  /** Notes that the numbers `from` to `through` of a stream are settled. */
-  noteSettled(ledger: Settled, from: number, through: number): void {
-    const { name } = ledger;
-    const queue = this.#slotsOf.get(name);
-    const touched = queue?.between(name, from, through) ?? [];
-    this.visits += touched.length;
-    for (const slot of touched) {
-      const span = slot.spans.get(name);
-      if (span === undefined || !ledger.isSettled(span.first, span.last)) continue;
-      queue?.remove(slot);
-      const link = this.#links.get(slot);
-      if (link === undefined) continue;
-      link.pendingCount -= 1;
-      if (this.#isKept(link, name)) link.keptCount -= 1;
-      this.noteClosed(slot);
+  /** Notes that everything of a stream up to `floor` is settled. */
+  noteSettled(stream: StreamName, floor: number): void {
+    const queue = this.#slotsOf.get(stream);
+    for (let slot = queue?.first; slot !== undefined; slot = queue?.first) {
+      this.visits += 1;
+      if ((slot.spans.get(stream)?.last ?? 0) > floor) return;
+      queue?.shift();
+      this.#noteDone(slot, stream);
     }
+  }
+
+  /** Notes that of a stream numbers from `from` on are settled, with older ones pending. */
+  noteSettledFrom(stream: StreamName, from: number, isSettled: IsSettled): void {
+    const queue = this.#slotsOf.get(stream);
+    const settled = queue?.removeFromEnd((slot) => {
+      this.visits += 1;
+      const span = slot.spans.get(stream);
+      if (span === undefined || span.last < from) return 'stop';
+      return isSettled(stream, span);
+    });
+    for (const slot of settled ?? []) this.#noteDone(slot, stream);
+  }
+
+  /** Notes that a slot has no pending record of a stream any more. */
+  #noteDone(slot: Slot, stream: StreamName): void {
+    const link = this.#links.get(slot);
+    if (link === undefined) return;
+    link.pendingCount -= 1;
+    if (this.#isKept(link, stream)) link.keptCount -= 1;
+    this.noteClosed(slot);
   }
 
   /** Notes that a slot may have been closed: it is free once nothing in it is pending. */
@@ -158,8 +165,8 @@ export class SlotChains {
 
   /** The slot to give up for a record of `priority`; those in `busy` are being written. */
   victim(priority: number, busy: ReadonlySet<Slot>): Slot | undefined {
-    // Nothing is given up while there is a slot that only waits for the cursor.
-    for (const slot of this.#settled) return slot;
+    // One without anything pending costs no record; its turn comes when the accounts can be saved.
+    for (const slot of this.#settled) if (!busy.has(slot)) return slot;
     for (const candidate of this.#priorities) {
       if (candidate > priority) return undefined;
       const { loose, kept } = this.#chainsOf(candidate);
@@ -281,39 +288,25 @@ class SlotQueue {
     this.#slots.push(slot);
   }
 
-  /** The slots with any of the numbers `from` to `through` of the stream. */
-  between(stream: StreamName, from: number, through: number): Slot[] {
-    const found: Slot[] = [];
-    for (let index = this.#indexOf(stream, from); index < this.#slots.length; index++) {
-      const slot = this.#slots[index];
-      if (slot === undefined || (slot.spans.get(stream)?.first ?? 0) > through) break;
-      found.push(slot);
-    }
-    return found;
-  }
-
-  /** Takes a slot out: mostly the first one, or one close to the end. */
-  remove(slot: Slot): void {
-    if (this.first !== slot) {
-      this.#slots.splice(this.#slots.lastIndexOf(slot), 1);
-      return;
-    }
+  shift(): void {
     this.#gone += 1;
     if (2 * this.#gone < this.#slots.length) return;
     this.#slots = this.#slots.slice(this.#gone);
     this.#gone = 0;
   }
 
-  /** Place of the first slot that ends with `seq` or above. */
-  #indexOf(stream: StreamName, seq: number): number {
-    let low = this.#gone;
-    let high = this.#slots.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((this.#slots[middle]?.spans.get(stream)?.last ?? 0) < seq) low = middle + 1;
-      else high = middle;
+  /** Takes out the slots for which `isGone` holds, from the last one on until it says `stop`. */
+  removeFromEnd(isGone: (slot: Slot) => boolean | 'stop'): readonly Slot[] {
+    const gone: Slot[] = [];
+    for (let index = this.#slots.length - 1; index >= this.#gone; index--) {
+      const slot = this.#slots[index];
+      const outcome = slot === undefined ? 'stop' : isGone(slot);
+      if (slot === undefined || outcome === 'stop') break;
+      if (!outcome) continue;
+      this.#slots.splice(index, 1);
+      gone.push(slot);
     }
-    return low;
+    return gone;
   }
 
   find(isWanted: (slot: Slot) => boolean): Slot | undefined {

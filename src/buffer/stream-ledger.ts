@@ -134,14 +134,6 @@ export class StreamLedger {
     return count;
   }
 
-  /** Notes that the numbers up to `through`, all others being settled, were given and will never be stored. */
-  skip(through: number): void {
-    assert(this.#floor === this.last, `${this.name} has pending records below ${through}`);
-    this.#base += through - this.last;
-    this.#floor = through;
-    this.last = through;
-  }
-
   /** Marks what is pending up to `through` as the reader's backlog; the mark only grows. */
   markBacklog(through: number): void {
     assert(through <= this.last, `${this.name} has ${this.last} records, no backlog up to ${through}`);
@@ -150,7 +142,8 @@ export class StreamLedger {
 
   /** Whether all numbers from `from` to `to` are settled. */
   isSettled(from: number, to: number): boolean {
-    return isSettledIn(this.state(), from, to);
+    const start = Math.max(from, this.#floor + 1);
+    return start > to || (this.#settled.find(start)?.to ?? 0) >= to;
   }
 
   /** How many of the numbers n with after < n <= through are pending. */
@@ -173,6 +166,14 @@ export class StreamLedger {
   /** The first numbers in a row above `after` that are not settled. */
   openAfter(after: number): SeqRange | undefined {
     return this.#settled.gapsIn(Math.max(after, this.#floor) + 1, this.last)[0];
+  }
+
+  /** Notes that the numbers up to `through`, all others being settled, were given and will never be stored. */
+  skip(through: number): void {
+    assert(this.#floor === this.last, `${this.name} has pending records below ${through}`);
+    this.#base += through - this.last;
+    this.#floor = through;
+    this.last = through;
   }
 
   /** Whether the producer's record of this count is stored already. */
@@ -223,12 +224,6 @@ export class StreamLedger {
 }
 
 const producerGapsMax = 64;
-
-/** Whether all numbers from `from` to `to` are settled in an account. */
-export function isSettledIn(state: LedgerState, from: number, to: number): boolean {
-  const start = Math.max(from, state.floor + 1);
-  return start > to || state.settled.some((range) => range.from <= start && range.to >= to);
-}
 
 /** Most settled ranges above the floor of one stream. */
 export const streamRangesMax = 32;

@@ -2,14 +2,15 @@
  * CoAP message endpoint (RFC 7252) on one UDP socket: both client and server of the messages that pass through it.
  *
  * Client: every exchange has its caller's deadline, however the peer behaves (silence after an acknowledgement included);
- * a response counts only from the peer that was asked, under the token it was asked with. Retransmission doubles from
- * `ackTimeoutMs` until the deadline. A refused send ends the exchange at once, because it means that the link is gone.
+ * a response counts only from the peer that was asked, under the token it was asked with. Retransmission begins after
+ * `ackTimeoutMs`, or sooner or later by the times measured with that peer, with pauses that grow (response-times.ts). A
+ * refused send ends the exchange at once, because it means that the link is gone.
  * Server: a confirmable request is recorded under (peer, message ID) the moment it arrives, so that a repeat never runs
  * the handler again, however long that takes; a handler slower than `piggybackMs` is acknowledged first and answered in a
  * separate exchange. The token is part of that record: a repeat has the same octets, while a peer that restarted may
  * count its message IDs from the start. Pings are answered by a reset, unknown critical options by 4.02.
- * Bounds: open exchanges, remembered messages, separate answers under way and running handlers are limited; beyond them
- * the caller gets `busy`, the peer 5.03, and a separate answer goes out once.
+ * Open exchanges, remembered messages, separate answers and running handlers are bounded; beyond that the caller gets
+ * `busy`, the peer 5.03, and a separate answer goes out once.
  */
 import { assert } from '../base/assert.ts';
 import { errorText } from '../base/errors.ts';
@@ -22,14 +23,15 @@ import { randomFraction } from '../host/entropy.ts';
 import type { Entropy } from '../host/entropy.ts';
 import type { DatagramSocket, SocketAddress } from '../host/network.ts';
 import type { DeliveryError, SendOptions } from '../onem2m/binding.ts';
-import { oneM2mOptionNumbers } from './mapping.ts';
+import { unknownCriticalOption } from './critical-options.ts';
 import { decodeDatagram, encodeDatagram } from './message.ts';
 import type { CoapMessage, Datagram, MessageHeader } from './message.ts';
+import { ResponseTimes, backOffOf } from './response-times.ts';
 import { ServedRequests } from './served-requests.ts';
 
 /** Settings of the message layer (RFC 7252 4.8); durations in milliseconds. */
 export interface EndpointSettings {
-  /** First retransmission after this time, lengthened by up to a half at random. */
+  /** First retransmission to a peer not yet measured after this time, lengthened by up to a half at random. */
   readonly ackTimeoutMs: Millis;
   /** How long a handler may take before its request is acknowledged on its own. */
   readonly piggybackMs: Millis;
@@ -81,6 +83,9 @@ export type RefusalShaper = (code: string, reason: string, request: CoapMessage)
 /** A confirmable message that is sent again until it is answered. */
 interface Transmission {
   cancelRetransmit: CancelTimer;
+  /** When it was sent first; undefined once its time is measured. */
+  sentMs: Millis | undefined;
+  retransmissions: number;
 }
 
 interface Exchange extends Transmission {
@@ -113,6 +118,7 @@ export class CoapEndpoint {
   readonly #separate = new Map<string, Transmission>();
   readonly #piggybacks = new Set<CancelTimer>();
   readonly #served: ServedRequests;
+  readonly #responseTimes: ResponseTimes;
   #handler: MessageHandler | undefined;
   #shapeRefusal: RefusalShaper = errorMessage;
   #running = 0;
@@ -130,6 +136,7 @@ export class CoapEndpoint {
     this.#entropy = options.entropy;
     this.#settings = { ...defaultEndpointSettings, ...options.settings };
     this.#served = new ServedRequests(options.clock);
+    this.#responseTimes = new ResponseTimes(options.clock, this.#settings.ackTimeoutMs);
     this.#nextMessageId = this.#entropy.uint32() & 0xffff;
     this.#socket.onMessage((data, from) => this.#receive(data, from));
   }
@@ -137,6 +144,11 @@ export class CoapEndpoint {
   /** Where peers reach this endpoint. */
   get local(): SocketAddress {
     return this.#socket.local;
+  }
+
+  /** Usual time until the first sign of a peer on this link; undefined without recent measurement. */
+  usualResponseMs(peer: SocketAddress): Millis | undefined {
+    return this.#responseTimes.usualMs(peer);
   }
 
   /** What is held at this moment. */
@@ -235,7 +247,7 @@ export class CoapEndpoint {
       token,
       messageId: header.messageId,
       acknowledged: false,
-      cancelRetransmit: () => undefined,
+      ...untransmitted(),
       finish: (result) => {
         if (this.#byToken.get(token) !== exchange) return;
         this.#byToken.delete(token);
@@ -262,25 +274,37 @@ export class CoapEndpoint {
     return this.#nextMessageId;
   }
 
-  /** Sends now and again after pauses that double, until cancelled or spent. */
+  /** Sends now and again after pauses that grow, until cancelled or spent. */
   #transmit(
     data: Uint8Array,
     peer: SocketAddress,
     transmission: Transmission,
     ends: { refused?: (reason: string) => void; spent?: () => void },
   ): void {
+    const initialMs = this.#responseTimes.timeoutMs(peer) * (1 + randomFraction(this.#entropy) / 2);
+    const backOff = backOffOf(initialMs);
+    transmission.sentMs = this.#clock.monotonicMs();
     const transmit = (attempt: number, timeoutMs: number): void => {
+      transmission.retransmissions = attempt;
       if (attempt > 0) this.counters.retransmitted += 1;
       // Armed before the send: a peer in the same process may answer, and thereby cancel, within it.
       transmission.cancelRetransmit = this.#clock.schedule(millis(timeoutMs), () => {
-        if (attempt < retransmitMax) transmit(attempt + 1, timeoutMs * 2);
+        if (attempt < retransmitMax) transmit(attempt + 1, timeoutMs * backOff);
         else ends.spent?.();
       });
       void this.#send(data, peer).then((sent) => {
         if (!sent.ok) ends.refused?.(sent.error.message);
       });
     };
-    transmit(0, this.#settings.ackTimeoutMs * (1 + randomFraction(this.#entropy) / 2));
+    transmit(0, initialMs);
+  }
+
+  /** The first sign that a message arrived tells how long the peer takes. */
+  #measure(peer: SocketAddress, transmission: Transmission | undefined): void {
+    if (transmission?.sentMs === undefined) return;
+    const elapsedMs = this.#clock.monotonicMs() - transmission.sentMs;
+    transmission.sentMs = undefined;
+    this.#responseTimes.record(peer, elapsedMs, transmission.retransmissions);
   }
 
   #send(data: Uint8Array, peer: SocketAddress): ReturnType<DatagramSocket['send']> {
@@ -321,9 +345,11 @@ export class CoapEndpoint {
         return;
       case 'acknowledgement':
         if (exchange !== undefined) {
+          this.#measure(from, exchange);
           exchange.acknowledged = true;
           exchange.cancelRetransmit();
         }
+        this.#measure(from, this.#separate.get(key));
         this.#endSeparate(key);
         return;
       case 'reset':
@@ -350,13 +376,15 @@ export class CoapEndpoint {
     const exchange = this.#byToken.get(Buffer.from(datagram.token).toString('hex'));
     const isMatch =
       exchange !== undefined &&
-      isSamePeer(exchange.peer, from) &&
+      exchange.peer.port === from.port &&
+      exchange.peer.address === from.address &&
       (datagram.type !== 'acknowledgement' || datagram.messageId === exchange.messageId);
     if (!isMatch) {
       this.counters.unmatched += 1;
       if (datagram.type === 'confirmable') this.#reply('reset', datagram.messageId, from);
       return;
     }
+    this.#measure(from, exchange);
     const unknown = unknownCriticalOption(message);
     if (unknown !== undefined) {
       if (datagram.type === 'confirmable') this.#reply('reset', datagram.messageId, from);
@@ -436,7 +464,7 @@ export class CoapEndpoint {
       return;
     }
     const key = keyOf(to, header.messageId);
-    const transmission: Transmission = { cancelRetransmit: () => undefined };
+    const transmission = untransmitted();
     this.#separate.set(key, transmission);
     this.#transmit(data, to, transmission, { spent: () => this.#separate.delete(key) });
   }
@@ -455,11 +483,8 @@ export class CoapEndpoint {
   }
 }
 
-// If-Match and If-None-Match are left out: a condition that is passed over would be a wrong answer.
-const understood = new Set<number>([3, 7, 11, 15, 17, 23, 27, ...oneM2mOptionNumbers]);
-
-function unknownCriticalOption(message: CoapMessage): number | undefined {
-  return [...message.options.keys()].find((number) => number % 2 === 1 && !understood.has(number));
+function untransmitted(): Transmission {
+  return { cancelRetransmit: () => undefined, sentMs: undefined, retransmissions: 0 };
 }
 
 function errorMessage(code: string, text: string): CoapMessage {
@@ -472,8 +497,4 @@ function keyOf(peer: SocketAddress, messageId: number): string {
 
 function servedKeyOf(datagram: Datagram, peer: SocketAddress): string {
   return `${keyOf(peer, datagram.messageId)}|${Buffer.from(datagram.token).toString('hex')}`;
-}
-
-function isSamePeer(a: SocketAddress, b: SocketAddress): boolean {
-  return a.port === b.port && a.address === b.address;
 }

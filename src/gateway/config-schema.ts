@@ -216,6 +216,13 @@ const stream = v.strictObject({
     }),
     5,
   ),
+  order: v.optional(
+    choice(
+      ['inOrder', 'liveFirst'],
+      'After an outage: inOrder the oldest reading first; liveFirst new ones first, older ones beside, to NAME.history.',
+    ),
+    'inOrder',
+  ),
   ttlMs: v.exactOptional(
     v.pipe(
       whole({
@@ -228,13 +235,6 @@ const stream = v.strictObject({
       }),
       v.transform(millis),
     ),
-  ),
-  order: v.optional(
-    choice(
-      ['inOrder', 'liveFirst'],
-      'After an outage: inOrder the oldest reading first; liveFirst new ones first, older ones beside, to NAME.history.',
-    ),
-    'inOrder',
   ),
   unit: v.exactOptional(
     text(

@@ -28,10 +28,10 @@ export interface StreamConfig {
   readonly lingerMs?: Millis;
   /** 1 to 10; higher is kept longer. */
   readonly priority: number;
-  /** Age at which a reading goes undelivered; undefined for never. */
-  readonly ttlMs?: Millis;
   /** What is delivered first after an outage. */
   readonly order: 'inOrder' | 'liveFirst';
+  /** Age at which a reading goes undelivered; undefined for never. */
+  readonly ttlMs?: Millis;
   readonly unit?: string;
 }
 

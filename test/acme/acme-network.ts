@@ -43,6 +43,7 @@ export class AcmeNetwork {
   readonly #directory: TemporaryDirectory;
   readonly #ports: Readonly<Record<AcmeName, Ports>>;
   readonly #processes = new Map<string, ChildProcess>();
+  readonly #users = new Set<() => Promise<unknown>>();
 
   private constructor(
     host: Host,
@@ -185,7 +186,20 @@ export class AcmeNetwork {
       .filter((line) => /^(?:ERROR|WARNING|CRITICAL)/u.test(line));
   }
 
+  /** What speaks to the CSEs while `work` runs; ended by `end` whatever becomes of it, and before the CSEs end. */
+  async lending(end: () => Promise<unknown>, work: () => Promise<void>): Promise<void> {
+    this.#users.add(end);
+    try {
+      await work();
+    } finally {
+      if (this.#users.delete(end)) await end();
+    }
+  }
+
   async stop(): Promise<void> {
+    const users = [...this.#users];
+    this.#users.clear();
+    await Promise.allSettled(users.map((end) => end()));
     await Promise.all([...this.#processes.keys()].map((name) => this.#end(name, 'SIGTERM')));
     await this.#directory.remove();
   }

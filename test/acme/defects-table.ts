@@ -88,11 +88,11 @@ export const defects: readonly Defect[] = [
       const ae = (read.ok ? read.value.primitiveContent?.ae : undefined) as
         Record<string, unknown> | undefined;
       const status = ae?.registrationStatus;
-      const isActive = elsewhere.ok && ae !== undefined && String(status ?? 1) !== '2';
+      const isActive = elsewhere.ok && ae !== undefined && status !== 2 && status !== '2';
       await network.speaking('mn2', stem, (other) => other.delete(stem));
       return {
         isThere: isActive,
-        shown: `${text(asked)}, then ${text(elsewhere)}: registrationStatus ${String(status)}`,
+        shown: `${text(asked)}, then ${text(elsewhere)}: registrationStatus ${JSON.stringify(status) ?? 'not there'}`,
       };
     },
   },
@@ -108,12 +108,7 @@ export const defects: readonly Defect[] = [
       );
       const policy = { 'm2m:cmp': { mgd: 1011, cpn: 'p', cmlk: [] } };
       const made = await network.speaking('mn1', adminOriginator, async (admin) => {
-        const outcome = await admin.create(
-          `cse-mn1/${resourceName}`,
-          ResourceType.mgmtObj,
-          policy,
-          silence,
-        );
+        const outcome = await admin.create(`cse-mn1/${resourceName}`, ResourceType.mgmtObj, policy, silence);
         await admin.delete(`cse-mn1/${resourceName}`, silence);
         return outcome;
       });

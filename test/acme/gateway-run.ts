@@ -16,6 +16,11 @@ import type { ObservedHandover } from '../../src/testbed/drive/verdict.ts';
 import type { AcmeNetwork } from './acme-network.ts';
 import { heldBelow } from './held.ts';
 import type { Report } from './report.ts';
+import { StepError, runSteps } from './steps.ts';
+
+/** The last step of a path. */
+export const everythingOnce =
+  'every reading stands at the CSEs exactly once, in order; the bundle is whole at one';
 
 const part = 'gateway over coap';
 const device = 'gw1';
@@ -31,51 +36,26 @@ const staysMs = millis(2_500);
 /** Runs the whole path; each step is reported. */
 export async function runGateway(host: Host, network: AcmeNetwork, report: Report): Promise<void> {
   const run = new GatewayRun(host, network);
-  const { clock } = host;
-  const steps: readonly (readonly [title: string, step: () => Promise<readonly string[]>])[] = [
-    ['the gateway attaches to an MN-CSE and delivers', () => run.attach()],
-    ['a command goes down, its result comes up', () => run.command('before')],
-    ['a handover by order', () => run.handOver()],
-    ['a command at the target goes down, its result comes up', () => run.command('moved')],
-    ['and back', () => run.handOver()],
-    [
-      'kill -9 while claiming: the restarted gateway ends at the target',
-      () => run.handOverKilled('claiming'),
-    ],
-    [
-      'kill -9 while preparing: the restarted gateway stays at the source',
-      () => run.handOverKilled('preparing'),
-    ],
-    ['a command after the kills, its result comes up', () => run.command('after')],
-    [
-      'every reading stands at the CSEs exactly once, in order; the bundle is whole at one',
-      () => run.verdict(),
-    ],
-  ];
-  let isBroken = false;
-  try {
-    for (const [title, step] of steps) {
-      const beganMs = clock.monotonicMs();
-      const ms = (): number => Math.round(clock.monotonicMs() - beganMs);
-      if (isBroken) {
-        report.add({ part, title, passed: false, notes: ['not tried after what failed before'], ms: 0 });
-        continue;
-      }
-      try {
-        report.add({ part, title, passed: true, notes: await step(), ms: ms() });
-      } catch (error) {
-        isBroken = true;
-        const notes = [errorText(error), ...run.notices.slice(-8)];
-        report.add({ part, title, passed: false, notes, ms: ms() });
-      }
-    }
-  } finally {
-    await run.stop();
-  }
+  const work = (): Promise<void> =>
+    runSteps({ clock: host.clock, report, part, notices: () => run.notices }, [
+      ['the gateway attaches to an MN-CSE and delivers', () => run.attach()],
+      ['a command goes down, its result comes up', () => run.command('before')],
+      ['a handover by order', () => run.handOver()],
+      ['a command at the target goes down, its result comes up', () => run.command('moved')],
+      ['and back', () => run.handOver()],
+      [
+        'kill -9 while claiming: the restarted gateway ends at the target',
+        () => run.handOverKilled('claiming'),
+      ],
+      [
+        'kill -9 while preparing: the restarted gateway stays at the source',
+        () => run.handOverKilled('preparing'),
+      ],
+      ['a command after the kills, its result comes up', () => run.command('after')],
+      [everythingOnce, () => run.verdict()],
+    ]);
+  await network.lending(() => run.stop(), work);
 }
-
-/** A step did not come to what it should. */
-class StepError extends Error {}
 
 class GatewayRun {
   readonly notices: string[] = [];
@@ -278,7 +258,7 @@ function isSettled({ serving, handover }: GatewayStatus): boolean {
 }
 
 /** The results of commands among the resources. */
-function resultsIn(held: readonly HeldResource[]): { id: unknown; outcome: unknown }[] {
+export function resultsIn(held: readonly HeldResource[]): { id: unknown; outcome: unknown }[] {
   return held
     .filter(({ type, path }) => type === ResourceType.contentInstance && path.split('/')[2] === 'results')
     .map(({ content }) => (content as { v?: { id?: unknown; outcome?: unknown } }).v ?? {})

@@ -1,6 +1,7 @@
 // What the run against ACME CSE needs on the machine: a Python with venv, mosquitto, and ACME itself in a virtual
 // environment outside the repository, kept for the next run. Versions are pinned by requirements.txt.
 import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import * as fs from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -99,6 +100,13 @@ async function succeeds(command: string, args: readonly string[]): Promise<boole
   );
 }
 
+const running = new Set<ChildProcess>();
+
+/** Ends the commands that are under way. */
+export function endCommands(): void {
+  for (const child of running) child.kill('SIGTERM');
+}
+
 /** What a command prints until its end; rejects with the end of what it said when it fails or takes too long. */
 export function run(command: string, args: readonly string[], timeoutMs: number): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -107,6 +115,7 @@ export function run(command: string, args: readonly string[], timeoutMs: number)
       timeout: timeoutMs,
       killSignal: 'SIGKILL',
     });
+    running.add(child);
     let said = '';
     let complaint = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => (said += text));
@@ -115,6 +124,7 @@ export function run(command: string, args: readonly string[], timeoutMs: number)
     });
     child.once('error', reject);
     child.once('close', (code, signal) => {
+      running.delete(child);
       const last = (complaint || said).trim().split('\n').slice(-2).join(' ').slice(-300);
       // mosquitto shows its help with exit code 3.
       if (code === 0 || (code === 3 && args.includes('-h'))) resolve(said);

@@ -351,13 +351,11 @@ void t.test('a stream keeps its order when it is given another priority', async 
 function visitsPerRecord(count: number): number {
   const perSlot = 4;
   const floors = new Map([streamA, streamB, streamC].map((name) => [name, 0]));
-  const ledgerOf = (
-    name: typeof streamA,
-  ): { name: typeof streamA; isSettled: (_: number, last: number) => boolean } => ({
-    name,
-    isSettled: (_, last) => last <= (floors.get(name) ?? 0),
-  });
-  const chains = new SlotChains(new Map(three.map((stream) => [stream.name, stream])), [], ledgerOf);
+  const chains = new SlotChains(
+    new Map(three.map((stream) => [stream.name, stream])),
+    [],
+    (name, span) => span.last <= (floors.get(name) ?? 0),
+  );
   const seqs = new Map(floors);
   let life = 0;
   let records = 0;
@@ -385,9 +383,8 @@ function visitsPerRecord(count: number): number {
       const victim = chains.victim(priority, new Set());
       if (victim === undefined) break;
       for (const [stream, { last }] of victim.spans) {
-        const floor = floors.get(stream) ?? 0;
-        floors.set(stream, Math.max(last, floor));
-        chains.noteSettled(ledgerOf(stream), floor + 1, last);
+        floors.set(stream, Math.max(last, floors.get(stream) ?? 0));
+        chains.noteSettled(stream, floors.get(stream) ?? 0);
       }
       for (const slot of chains.settled()) {
         chains.remove(slot);

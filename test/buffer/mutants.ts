@@ -84,16 +84,6 @@ function spoilCursor(handle: FileHandle, mutant: Mutant, late: Late): FileHandle
   };
 }
 
-/** Makes a cursor record say that the run ended in order. */
-function closeCursor(record: Uint8Array): void {
-  const length = viewOf(record).getUint32(8, true);
-  const text = Buffer.from(record.buffer, record.byteOffset + 16, length);
-  const at = text.indexOf('"isClosed":false');
-  if (at < 0) return;
-  text.write('"isClosed":true ', at);
-  viewOf(record).setUint32(12, crc32(text, length), true);
-}
-
 /** A cursor record with the settled ranges, which follow the first nine columns of a row, left out and not counted. */
 function withoutRanges(record: Uint8Array): Uint8Array {
   const length = viewOf(record).getUint32(8, true);
@@ -110,6 +100,16 @@ function withoutRanges(record: Uint8Array): Uint8Array {
   viewOf(changed).setUint32(12, crc32(text, text.length), true);
   changed.set(text, 16);
   return changed;
+}
+
+/** Makes a cursor record say that the run ended in order. */
+function closeCursor(record: Uint8Array): void {
+  const length = viewOf(record).getUint32(8, true);
+  const text = Buffer.from(record.buffer, record.byteOffset + 16, length);
+  const at = text.indexOf('"isClosed":false');
+  if (at < 0) return;
+  text.write('"isClosed":true ', at);
+  viewOf(record).setUint32(12, crc32(text, length), true);
 }
 
 function spoilSlots(handle: FileHandle, mutant: Mutant, late: Late): FileHandle {

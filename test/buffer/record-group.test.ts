@@ -13,7 +13,7 @@ import { decodeGroup, encodeGroup, groupRecordsMax, groupsOf } from '../../src/b
 
 const names = ['a', 'b', 'c'].map((name) => streamName(name));
 const idOf = (name: StreamName): number => names.indexOf(name) + 5;
-const identity = { runId: '0001abcd', logId: '89abcdef', bootId: '0123456789abcdef'.repeat(2) };
+const identity = { runId: '0001abcd', logId: '89abcdef', bootId: '0123456789abcdef0123456789abcdef' };
 const context: RecordContext = {
   keep: (payload) => payload.slice(),
   streamOf: (id) => names[id - 5],

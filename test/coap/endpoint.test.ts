@@ -1,5 +1,6 @@
 // Proves of the CoAP endpoint, on a socket in memory and a clock that stands still: every exchange ends by its deadline,
-// however the peer behaves, and leaves neither timer nor listener; retransmissions keep their schedule; a response counts
+// however the peer behaves, and leaves neither timer nor listener; retransmissions keep their schedule, which follows the
+// times measured with each peer; a response counts
 // only from the asked peer under the right token and message ID; a repeat never runs a handler again and gets the same
 // answer; slow handlers are acknowledged and answered apart; pings, unknown critical options, exceptions, overload and
 // garbage are answered as RFC 7252 says; all memory is bounded and given back; closing ends everything.
@@ -10,6 +11,7 @@ import { millis } from '../../src/base/units.ts';
 import { serveRequests } from '../../src/coap/coap-binding.ts';
 import { decodeDatagram, encodeDatagram, optionsMax } from '../../src/coap/message.ts';
 import type { CoapMessage, Datagram, MessageHeader } from '../../src/coap/message.ts';
+import { ResponseTimes, backOffOf, measuredPeersMax, timeoutBounds } from '../../src/coap/response-times.ts';
 import { ServedRequests, servedBytesMax, servedRequestsMax } from '../../src/coap/served-requests.ts';
 import { NodeClock, settle } from '../../src/host/clock.ts';
 import type { DeliveryError } from '../../src/onem2m/binding.ts';
@@ -115,6 +117,106 @@ await t.test('client: retransmission', async (t) => {
   }
   t.ok(pauses.size > 15, 'the first pause is drawn anew');
   t.equal(bench.clock.pendingCount, 0);
+});
+
+await t.test('client: retransmission follows the times of the peer', async (t) => {
+  const bench = openBench();
+  const { clock, socket, endpoint } = bench;
+  const path = { delayMs: 40, losing: (): boolean => false };
+  socket.onSent = (datagram) => {
+    if (datagram.message === undefined || path.losing()) return;
+    const { messageId, token } = datagram;
+    clock.schedule(millis(path.delayMs), () => {
+      if (!path.losing()) socket.receiveMessage({ ...bareAck(messageId), token }, content);
+    });
+  };
+  /** Milliseconds until the answer, and the retransmissions it took; NaN without answer. */
+  const exchange = async (deadlineMs = 10_000): Promise<{ tookMs: number; repeats: number }> => {
+    const before = endpoint.counters.retransmitted;
+    const { state, work } = ask(bench, deadlineMs);
+    const startMs = clock.monotonicMs();
+    await clock.advanceUntil(work);
+    const tookMs = state.result?.ok === true ? (state.endMs ?? 0) - startMs : Number.NaN;
+    return { tookMs, repeats: endpoint.counters.retransmitted - before };
+  };
+  /** Loses the next datagrams and has the others through. */
+  const lose = (count: number): void => {
+    let left = count;
+    path.losing = () => left-- > 0;
+  };
+
+  t.equal(endpoint.usualResponseMs(peer), undefined, 'nothing is known of a peer that was never asked');
+  lose(1);
+  const unmeasured = await exchange();
+  t.ok(unmeasured.tookMs >= 1000, `a loss costs ${unmeasured.tookMs} ms as long as nothing is known`);
+  for (let count = 0; count < 10; count++) t.equal((await exchange()).tookMs, 40);
+  t.equal(endpoint.usualResponseMs(peer), 40);
+  lose(1);
+  const measured = await exchange();
+  t.ok(measured.tookMs <= 340 && measured.repeats === 1, `and ${measured.tookMs} ms afterwards`);
+  lose(3);
+  const outage = await exchange();
+  t.ok(outage.repeats === 3 && outage.tookMs > 2000, `three losses reach ${outage.tookMs} ms far`);
+
+  for (let count = 0; count < 20; count++) await exchange();
+  path.delayMs = 900;
+  const repeats: number[] = [];
+  for (let count = 0; count < 20; count++) repeats.push((await exchange()).repeats);
+  t.ok((repeats[0] ?? 0) > 0, 'a path that became slow is asked again too early');
+  t.same(repeats.slice(-8), Array<number>(8).fill(0), `until that is known: ${repeats.join(' ')}`);
+
+  await clock.advance(60_000);
+  t.equal(endpoint.usualResponseMs(peer), undefined, 'what is a minute old says nothing any more');
+  t.equal(clock.pendingCount, 0);
+});
+
+await t.test('client: a lossy link costs retransmissions, not answers', async (t) => {
+  const seed = 77;
+  t.comment(`seed ${seed}`);
+  const failures: Record<string, number> = {};
+  for (const isMeasured of [true, false]) {
+    const entropy = new SeededEntropy(seed);
+    const bench = openBench();
+    const isLost = (): boolean => entropy.uint32() % 5 === 0;
+    let failed = 0;
+    bench.socket.onSent = ({ messageId, token }) => {
+      if (isLost()) return;
+      bench.clock.schedule(millis(60), () => {
+        if (!isLost()) bench.socket.receiveMessage({ ...bareAck(messageId), token }, content);
+      });
+    };
+    for (let count = 0; count < 300; count++) {
+      // Without a recent measurement the endpoint starts from its setting.
+      if (!isMeasured) await bench.clock.advance(60_000);
+      const { state, work } = ask(bench, 1_200);
+      await bench.clock.advanceUntil(work);
+      if (state.result?.ok !== true) failed++;
+    }
+    failures[isMeasured ? 'measured' : 'fixed'] = failed;
+  }
+  const { measured = 0, fixed = 0 } = failures;
+  t.ok(
+    measured * 2 < fixed,
+    `of 300 requests with 20 % loss each way ${measured} fail, with a fixed timeout ${fixed}`,
+  );
+});
+
+await t.test('response times: bounded in value and in number', (t) => {
+  const clock = new SimulatedClock();
+  const times = new ResponseTimes(clock, millis(1000));
+  for (let count = 0; count < 50; count++) times.record(peer, 0.1, 0);
+  t.equal(times.timeoutMs(peer), timeoutBounds.minMs, 'no sooner');
+  for (let count = 0; count < 50; count++) times.record(peer, 100_000, 2);
+  t.equal(times.timeoutMs(peer), timeoutBounds.maxMs, 'no later');
+  const before = times.usualMs(peer);
+  times.record(peer, 1, 3);
+  t.equal(times.timeoutMs(peer), timeoutBounds.maxMs, 'a message sent four times says nothing');
+  t.equal(times.usualMs(peer), before);
+  for (let port = 1; port <= measuredPeersMax; port++) times.record({ ...peer, port }, 50, 0);
+  t.equal(times.usualMs(peer), undefined, 'the one measured longest ago gave way');
+  t.equal(times.usualMs({ ...peer, port: 1 }), 50);
+  t.same([150, 500, 2999, 3500].map(backOffOf), [3, 2, 2, 1.5]);
+  t.end();
 });
 
 await t.test('client: answers', async (t) => {

@@ -50,7 +50,6 @@ class Machine {
     consumedBytes: 0,
     roomBytes: 512 * mebibyte,
     roomyBytes: 32 * mebibyte,
-    hoursUntilFull: undefined,
   };
   config: BufferConfig = {
     quotaBytes: bytes(512 * mebibyte),

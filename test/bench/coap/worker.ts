@@ -1,8 +1,5 @@
 // One measurement in a process of its own: what it measures is the first argument, its extent the second. The outcome
 // goes to the parent as a message.
-import { createSocket } from 'node:dgram';
-import type { Socket } from 'node:dgram';
-import type { AddressInfo } from 'node:net';
 import { Agent, createServer } from 'coap';
 import { millis } from '../../../src/base/units.ts';
 import { CoapEndpoint } from '../../../src/coap/endpoint.ts';
@@ -95,14 +92,13 @@ async function openBaton(): Promise<Ask> {
 }
 
 async function openNodeCoap(): Promise<Ask> {
-  const socket = await bound();
+  const port = await freePort();
   const server = createServer((_, response) => {
     response.code = '2.01';
     response.end(answerBody);
   });
-  await new Promise<void>((resolve) => server.listen(socket, () => resolve()));
-  const { port } = socket.address();
-  const agent = new Agent({ socket: await bound() });
+  await new Promise<void>((resolve) => server.listen(port, local, () => resolve()));
+  const agent = new Agent({ type: 'udp4' });
   const options = {
     host: local,
     port,
@@ -124,9 +120,12 @@ async function openNodeCoap(): Promise<Ask> {
     });
 }
 
-function bound(): Promise<Socket> {
-  const socket = createSocket('udp4');
-  return new Promise((resolve) => socket.bind(0, local, () => resolve(socket)));
+/** The library takes a number, and says nothing of the one it got for 0. */
+async function freePort(): Promise<number> {
+  const socket = await network.openDatagram({ localAddress: local });
+  const { port } = socket.local;
+  await socket.close();
+  return port;
 }
 
 /** Asks with a full window until `isOver`; returns how many were answered. */
@@ -176,13 +175,11 @@ async function deadline(rounds: number, isBusy: boolean): Promise<DeadlineResult
   const client = await openEndpoint();
   const peers: SocketAddress[] = [];
   for (const acknowledges of [false, true]) {
-    const socket = await bound();
-    const { address, port } = socket.address() as AddressInfo;
-    peers.push({ address, port });
-    if (!acknowledges) continue;
-    socket.on('message', (data, from) =>
-      socket.send(Buffer.of(0x60, 0, data[2] ?? 0, data[3] ?? 0), from.port, local),
-    );
+    const socket = await network.openDatagram({ localAddress: local });
+    peers.push(socket.local);
+    socket.onMessage((data, from) => {
+      if (acknowledges) void socket.send(Buffer.of(0x60, 0, data[2] ?? 0, data[3] ?? 0), from);
+    });
   }
   let isOver = false;
   const load = isBusy ? burn(() => isOver) : Promise.resolve();
@@ -191,7 +188,7 @@ async function deadline(rounds: number, isBusy: boolean): Promise<DeadlineResult
   let timerLateMsMax = 0;
   let beyondTimerMsMax = 0;
   const lane = async (_: unknown, index: number): Promise<void> => {
-    const peer = peers[index % 2] as SocketAddress;
+    const peer = peers[index % 2] ?? client.local;
     const request: CoapMessage = {
       code: '0.01',
       path,
