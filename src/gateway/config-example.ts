@@ -42,8 +42,6 @@ sensors:
 #    offsetDb: 3
 #    hysteresisDb: 1
 #    timeToTriggerMs: 1024
-#downlink:
-#  pollMs: 2000                # only for CSEs that do not notify: commands are fetched
 #log:
 #  level: info
 `;

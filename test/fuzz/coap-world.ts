@@ -34,9 +34,15 @@ interface Ask {
 
 /** An endpoint on a socket in memory, fed with datagrams; every datagram it sends must be a legal one. */
 export class CoapWorld {
-  readonly clock = new SimulatedClock();
+  readonly clock: SimulatedClock = new SimulatedClock();
   readonly endpoint: CoapEndpoint;
-  readonly reached = { malformed: 0, duplicates: 0, unmatched: 0, answers: 0, asksAnswered: 0 };
+  readonly reached: Record<'malformed' | 'duplicates' | 'unmatched' | 'answers' | 'asksAnswered', number> = {
+    malformed: 0,
+    duplicates: 0,
+    unmatched: 0,
+    answers: 0,
+    asksAnswered: 0,
+  };
   readonly #asks = new Set<Ask>();
   #receive: (data: Uint8Array, from: SocketAddress) => void = () => undefined;
   /** What is being fed, while it is. */

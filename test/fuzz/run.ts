@@ -1,7 +1,7 @@
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorText } from '../../src/base/errors.ts';
-import { NodeClock } from '../../src/host/clock.ts';
+import { NodeClock, settle } from '../../src/host/clock.ts';
 import { Dice } from './target.ts';
 import type { Input, Subject, Target } from './target.ts';
 
@@ -11,8 +11,8 @@ export const batchInputs = 16;
 const historyBatches = 256;
 const hangMs = 100;
 /** Octets the heap may have grown by from the first measurement, made when all tables are full, to the end. */
-const growthBytesMax = 8 * 1024 * 1024;
-const warmInputs = 60_000;
+const growthBytesMax = 4 * 1024 * 1024;
+const warmInputs = 200_000;
 const clock = new NodeClock();
 
 /** What a run came to. */
@@ -63,7 +63,6 @@ export async function fuzz(target: Target, extent: Extent): Promise<Report> {
   let progressMs = startMs;
   while (inputs < extent.inputs && failure === undefined) {
     const batchMs = clock.monotonicMs();
-    const batchCpuMs = cpuMs();
     if (batchMs - startMs >= extent.seconds * 1000) break;
     const batch = Array.from({ length: batchInputs }, next);
     history.push(batch);
@@ -72,9 +71,9 @@ export async function fuzz(target: Target, extent: Extent): Promise<Report> {
     inputs += batch.length;
     const nowMs = clock.monotonicMs();
     slowestBatchMs = Math.max(slowestBatchMs, nowMs - batchMs);
-    if (failure === undefined && cpuMs() - batchCpuMs > hangMs)
+    if (failure === undefined && nowMs - batchMs > hangMs)
       failure = await confirmHang(target, history, loose);
-    if (warmBytes === undefined && inputs >= warmInputs) warmBytes = heapBytes();
+    if (warmBytes === undefined && inputs >= warmInputs) warmBytes = await heapBytes(history);
     if (nowMs - progressMs > 1000) {
       progressMs = nowMs;
       extent.onProgress(inputs);
@@ -82,12 +81,13 @@ export async function fuzz(target: Target, extent: Extent): Promise<Report> {
   }
   const seconds = (clock.monotonicMs() - startMs) / 1000;
   const cpuSeconds = (cpuMs() - startCpuMs) / 1000;
-  const growthBytes = warmBytes === undefined ? undefined : heapBytes() - warmBytes;
+  const kept = failure === undefined ? [] : history.slice();
+  const growthBytes = warmBytes === undefined ? undefined : (await heapBytes(history)) - warmBytes;
   const reached = { ...subject.reached() };
   await subject.close();
   let found: Report['failure'];
   if (failure !== undefined) {
-    const smallest = await minimise(target, history, failure, loose, extent.minimiseMs);
+    const smallest = await minimise(target, kept, failure, loose, extent.minimiseMs);
     const corpusFile = smallest === undefined ? undefined : await save(target, extent, failure, smallest);
     found = { message: failure, corpusFile, inputs: smallest?.length ?? 0 };
   } else if (growthBytes !== undefined && growthBytes > growthBytesMax) {
@@ -295,8 +295,14 @@ function cpuMs(): number {
   return (user + system) / 1000;
 }
 
-function heapBytes(): number {
-  globalThis.gc?.();
-  const { heapUsed, external, arrayBuffers } = process.memoryUsage();
-  return heapUsed + external + arrayBuffers;
+/** Octets of the heap after collection, without the inputs that were kept: those may be long or short. */
+async function heapBytes(history: Input[][]): Promise<number> {
+  history.length = 0;
+  // What a collection found to be dead is given back on the side, and counts until then.
+  for (let round = 0; round < 3; round++) {
+    globalThis.gc?.();
+    await settle();
+  }
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
 }
