@@ -49,7 +49,10 @@ import type { WearLedger } from './wear-ledger.ts';
  *   B6 after a failed write or flush nothing of that commit counts, its slots take no more records, and their tails are
  *      fenced off durably before the producers hear of it;
  *   B7 what a start did not find stays gone: no frame of an earlier life of a slot counts, none of an earlier run after
- *      one of a later run, and what a cut tore is erased before the next run writes over its place.
+ *      one of a later run, and what a cut tore is erased before the next run writes over its place;
+ *   B8 nothing is reported stored in a container that its path no longer leads to: beside each flush it is asked, and
+ *      when it has vanished a fresh log is begun there, under a new id and with numbers that go on;
+ *   B9 age is time of the log (log-time.ts): no wall clock alone makes a record old or young.
  * One flush is in flight at a time and covers all slots; what arrives meanwhile is the next commit. No call blocks the
  * JavaScript thread.
  */
@@ -415,10 +418,12 @@ export class ReadingLog {
     const isApart = ledger.firstPendingIn(floor, Math.min(fromSeq - 1, last)) !== undefined;
     if (throughSeq > last && isApart) return false;
     const stored = Math.min(throughSeq, last);
+    // Below it there is nothing then, but perhaps what no frame holds: that is settled with it.
+    const from = throughSeq > last ? 1 : fromSeq;
     const count =
       as === 'delivered'
-        ? this.#accounts.settle(ledger, fromSeq, stored, as)
-        : this.#evictions.settle(ledger, fromSeq, throughSeq, as);
+        ? this.#accounts.settle(ledger, from, stored, as)
+        : this.#evictions.settle(ledger, from, throughSeq, as);
     if (count === undefined) return false;
     if (count > 0 || ledger.floor > floor) this.#armCursor();
     if (as === 'delivered' && throughSeq > last) this.#held.pass(ledger.name, throughSeq, as);
