@@ -57,7 +57,7 @@ export interface LogLimits {
   readonly heldBytesMax?: Bytes;
   /** Longest time for which a record of class C is held, about. Default 30 s. */
   readonly heldMsMax?: Millis;
-  /** Longest time from an acknowledgement to its place on the disk. Default 1 s. */
+  /** Longest time from an acknowledgement to its place on the disk. Default 2 s. */
   readonly cursorLingerMs?: Millis;
 }
 
@@ -128,7 +128,7 @@ export function checkLimits(limits: LogLimits): Required<LogLimits> {
     queuedBytesMax: limits.queuedBytesMax ?? bytes(4 * 1024 * 1024),
     heldBytesMax: limits.heldBytesMax ?? bytes(1024 * 1024),
     heldMsMax: limits.heldMsMax ?? millis(30_000),
-    cursorLingerMs: limits.cursorLingerMs ?? millis(1000),
+    cursorLingerMs: limits.cursorLingerMs ?? millis(2000),
   };
   const least = {
     quotaBytes: 2 * pageBytes,
