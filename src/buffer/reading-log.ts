@@ -409,6 +409,8 @@ export class ReadingLog {
 
   #settle(ledger: StreamLedger, deferred: Deferred): boolean {
     const { fromSeq, throughSeq, as } = deferred;
+    const newest = this.lastSeq(ledger.name);
+    assert(throughSeq <= newest, `${ledger.name} has ${newest} records, cannot settle ${throughSeq}`);
     if (this.#held.defer(ledger.name, deferred)) return true;
     const { floor, last } = ledger;
     // What is held settles only after everything on the disk.
