@@ -57,8 +57,10 @@ export async function openContainer(
   const handle = await filesystem.open(path);
   const sizeBytes = await handle.size();
   const first = await readHeader(handle, 0);
-  const told = first === undefined || first === 'unreadable' ? undefined : first.sizeBytes;
-  return { handle, path, slotBytes: told ?? slotBytes, sizeBytes };
+  const told = first === undefined || first === 'unreadable' ? undefined : first;
+  // A header of another version may have anything in this place.
+  const isSize = told?.version === formatVersion && told.sizeBytes > 2 * headerBytes;
+  return { handle, path, slotBytes: isSize ? told.sizeBytes : slotBytes, sizeBytes };
 }
 
 /** What is known before the container is read. */
