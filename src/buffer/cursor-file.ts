@@ -40,7 +40,7 @@ export interface SlotTail {
 }
 
 /** Most streams that a cursor record holds. */
-export const streamsMax = 256;
+export const streamsMax = 240;
 
 /** Most settled ranges above the floors of all streams that a cursor record holds. */
 export const settledRangesMax = 96;

@@ -181,6 +181,21 @@ void t.test('a cursor record holds as many streams and ranges as are allowed', a
     fences: new Map(Array.from({ length: 128 }, (_, at) => [life - at, 4_194_304])),
     tails: new Map(),
     streams: new Map(rows),
+    time: {
+      lastMs: large * 1000,
+      lastRun: 999_999,
+      boots: Array.from(
+        { length: 16 },
+        () =>
+          [
+            999_999,
+            'f'.repeat(32),
+            large * 1000,
+            large * 1000,
+            [-large * 1000, large * 1000, large * 1000],
+          ] as const,
+      ),
+    },
     wear: { payloadBytes: large * 1000, deviceBytes: large * 1000, commits: large, flushes: large },
   };
   await file.write(state);
