@@ -57,8 +57,10 @@ export async function openContainer(
   const handle = await filesystem.open(path);
   const sizeBytes = await handle.size();
   const first = await readHeader(handle, 0);
-  const told = first === undefined || first === 'unreadable' ? undefined : first.sizeBytes;
-  return { handle, path, slotBytes: told ?? slotBytes, sizeBytes };
+  const told = first === undefined || first === 'unreadable' ? undefined : first;
+  // A header of another version may have anything in this place.
+  const isSize = told?.version === formatVersion && told.sizeBytes > 2 * headerBytes;
+  return { handle, path, slotBytes: isSize ? told.sizeBytes : slotBytes, sizeBytes };
 }
 
 /** What is known before the container is read. */
@@ -142,8 +144,9 @@ class ContainerReading {
       await this.#readHeadless(index, end, header === 'unreadable');
       return;
     }
-    if (header.version !== formatVersion || header.sizeBytes !== slotBytes) {
-      const what = `format version ${header.version} and slots of ${header.sizeBytes} bytes`;
+    const isLife = Number.isSafeInteger(header.life) && header.life >= 0;
+    if (header.version !== formatVersion || header.sizeBytes !== slotBytes || !isLife) {
+      const what = `format version ${header.version}, slots of ${header.sizeBytes} bytes and life ${header.life}`;
       this.#note('slot', index, `has ${what}; it is left alone for a Baton that knows them`);
     } else if (header.life === 0) {
       if (start + slotBytes > sizeBytes) this.unfilled.push(index);

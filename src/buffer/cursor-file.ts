@@ -40,7 +40,7 @@ export interface SlotTail {
 }
 
 /** Most streams that a cursor record holds. */
-export const streamsMax = 256;
+export const streamsMax = 240;
 
 /** Most settled ranges above the floors of all streams that a cursor record holds. */
 export const settledRangesMax = 96;
@@ -139,7 +139,12 @@ async function readRecord(handle: FileHandle, place: number): Promise<ReadRecord
   }
   const text = record.subarray(headBytes, headBytes + length);
   if (crc32(text, length) !== view.getUint32(12, true)) return { isDamaged: true };
-  return { ...decodeState(text), isDamaged: false };
+  try {
+    return { ...decodeState(text), isDamaged: false };
+  } catch {
+    // Another version wrote it, which left out what this one needs.
+    return { isDamaged: true };
+  }
 }
 
 type StreamRow = [
@@ -174,7 +179,7 @@ function encodeState(generation: number, state: CursorState): string {
   return Buffer.byteLength(text) <= recordBytes - headBytes ? text : encode(new Map());
 }
 
-/** The CRC held, so the text is what `encodeState` wrote. */
+/** The CRC held, so the text is what some version of `encodeState` wrote. */
 function decodeState(text: Uint8Array): { generation: number; state: CursorState } {
   const { generation, fences, tails, rows, ...scalars } = JSON.parse(
     Buffer.from(text).toString(),

@@ -266,15 +266,15 @@ export class ReadingLog {
   }
 
   /**
-   * Marks what is pending up to `throughSeq` as backlog. True once the mark is durable, in one with the acknowledgements so
-   * far; when false, a later start may find the one before, even if it is set in this run.
+   * Marks what is pending up to `throughSeq` as backlog, without what is still held because the disk does not take it. True
+   * once the mark is durable, in one with the acknowledgements so far; when false, a later start may find the one before,
+   * even if it is set in this run.
    */
   async markBacklog(stream: StreamName, throughSeq: Seq): Promise<boolean> {
     // The mark is about numbers on the disk.
     if (throughSeq > this.#accounts.ledger(stream).last) await this.#held.persist();
     const ledger = this.#accounts.ledger(stream);
-    if (throughSeq > ledger.last) return false;
-    ledger.markBacklog(throughSeq);
+    ledger.markBacklog(Math.min(throughSeq, ledger.last));
     return this.#saveCursor();
   }
 
@@ -412,6 +412,8 @@ export class ReadingLog {
 
   #settle(ledger: StreamLedger, deferred: Deferred): boolean {
     const { fromSeq, throughSeq, as } = deferred;
+    const newest = this.lastSeq(ledger.name);
+    assert(throughSeq <= newest, `${ledger.name} has ${newest} records, cannot settle ${throughSeq}`);
     if (this.#held.defer(ledger.name, deferred)) return true;
     const { floor, last } = ledger;
     // What is held settles only after everything on the disk.

@@ -102,6 +102,9 @@ export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog
     ledgers.get(name)?.noteProducerSeq(lastProducerSeq);
   }
   const seqBase = dropRetired(ledgers, streams, state?.seqBase ?? 0);
+  for (const { spans } of slots) {
+    for (const name of spans.keys()) if (!ledgers.has(name)) spans.delete(name);
+  }
   const isClean = state?.isClosed === true && identities.run === runBefore && damage.length === 0;
   const logId = isClean ? identities.logId : undefined;
   identities.beginRun(logId ?? randomHex(entropy, 4));

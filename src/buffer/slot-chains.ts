@@ -35,8 +35,8 @@ export type IsSettled = (stream: StreamName, span: StreamSpan) => boolean;
 const unknownPriority = -1;
 
 /**
- * Which slot is given up, and which is free, without looking at the others. A slot counts with the highest priority of
- * the streams whose pending records it had when the log was opened or it was begun. The one to give up for a record is
+ * Which slot is given up, and which is free, without looking at the others. A slot counts with the priority whose records
+ * it takes and, when the log was opened, the highest of the streams whose pending records it had. The one to give up for a record is
  * the oldest of the lowest priority; streams with `whenFull: refuse` give way only to higher priorities, so that a slot
  * with pending records of one is given up for no record of its own priority.
  *
@@ -60,6 +60,8 @@ export class SlotChains {
     for (const slot of slots) {
       const pending = [...slot.spans].filter(([name, span]) => !isSettled(name, span));
       const priorities = pending.map(([name]) => streams.get(name)?.priority ?? unknownPriority);
+      // One that goes on taking records counts with these, also while nothing in it is pending.
+      if (slot.state === 'open') priorities.push(slot.priority ?? unknownPriority);
       this.#insert(slot, Math.max(unknownPriority, ...priorities));
       for (const [name] of pending) this.noteStored(slot, name);
       this.noteClosed(slot);

@@ -384,7 +384,7 @@ const schema = v.strictObject({
         0,
         32_768 * mebibyte,
         0,
-        'Part of the quota that only streams of the highest priority may take; command results have priority 10.',
+        'Part of the quota that only streams of priority 10 may take, which command results have.',
       ),
       fullAlarmHours: v.optional(
         whole({

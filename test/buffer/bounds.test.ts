@@ -332,6 +332,27 @@ void t.test('a stream that must not lose anything gives way to higher priorities
   await world.check();
 });
 
+void t.test(
+  'a slot that a run goes on with counts with its priority, though nothing in it was pending',
+  async (t) => {
+    const limits = { quotaBytes: bytes(8 * 4096), segmentBytesMax: bytes(4096) };
+    const disk = new SimulatedFilesystem();
+    const world = await World.open(disk, new Witness(), { streams: three, limits });
+    await world.append(streamA, 10);
+    await world.append(streamC, 10);
+    world.acknowledge(streamA, 1);
+    world.acknowledge(streamC, 1);
+    await world.log.close();
+    const again = await World.open(disk, world.witness, { seed: 2, streams: three, limits });
+    for (let count = 0; count < 2; count++) await again.append(streamC, 10);
+    for (let count = 0; count < 60; count++) await again.append(streamA, 900);
+    const { streams } = again.log.stats();
+    t.equal(streams.get(streamC)?.pending, 2, 'a higher priority gives nothing to a lower one');
+    t.ok(streams.get(streamA)?.evicted);
+    await again.check();
+  },
+);
+
 void t.test('a stream keeps its order when it is given another priority', async (t) => {
   const disk = new SimulatedFilesystem();
   const world = await World.open(disk, new Witness(), { streams: three });

@@ -492,3 +492,27 @@ void t.test('class C grows old in memory like on the disk', async (t) => {
   );
   t.match(bench.log.stats(), { stored: 0, evicted: 0, memory: { held: 1, dropped: 1 } });
 });
+
+void t.test('a full log marks as backlog what it has, and what is held stays live', async (t) => {
+  const bench = await Bench.open(new SimulatedFilesystem(), new Memory(), {
+    limits: { ...small, quotaBytes: bytes(3 * 4096), heldMsMax: millis(60_000) },
+  });
+  bench.log.setLinkUp(true);
+  for (let count = 0; count < 40; count++) await bench.append(700);
+  bench.log.setLinkUp(false);
+  await bench.clock.advance(50);
+  const { stored, memory } = bench.log.stats();
+  t.ok(stored > 0 && memory.held > 0, `${stored} stored, ${memory.held} held`);
+  t.equal(await bench.log.markBacklog(streamC, bench.log.lastSeq(streamC)), true);
+  t.equal(bench.log.backlogThrough(streamC), stored);
+  const all = await bench.readAll();
+  t.equal(all.length, 40);
+  t.equal(
+    bench.log.acknowledge(streamC, seq(40), seq(stored + 1)),
+    false,
+    'held records wait for those before',
+  );
+  t.equal(bench.log.acknowledge(streamC, seq(stored)), true);
+  t.equal(bench.log.acknowledge(streamC, seq(40)), true);
+  t.same(await bench.log.peek(streamC, 10), []);
+});

@@ -181,6 +181,21 @@ void t.test('a cursor record holds as many streams and ranges as are allowed', a
     fences: new Map(Array.from({ length: 128 }, (_, at) => [life - at, 4_194_304])),
     tails: new Map(),
     streams: new Map(rows),
+    time: {
+      lastMs: large * 1000,
+      lastRun: 999_999,
+      boots: Array.from(
+        { length: 16 },
+        () =>
+          [
+            999_999,
+            'f'.repeat(32),
+            large * 1000,
+            large * 1000,
+            [-large * 1000, large * 1000, large * 1000],
+          ] as const,
+      ),
+    },
     wear: { payloadBytes: large * 1000, deviceBytes: large * 1000, commits: large, flushes: large },
   };
   await file.write(state);
@@ -540,6 +555,34 @@ void t.test('streams that are no longer configured keep their records and number
   await without.log.close();
   const again = await World.open(disk, world.witness, { seed: 3 });
   t.match(await again.append(streamA, 10), { kind: 'stored', record: { seq: 2 } });
+});
+
+void t.test('more streams than a cursor holds come and go', async (t) => {
+  const disk = new SimulatedFilesystem();
+  const limits = { quotaBytes: bytes(512 * 1024), segmentBytesMax: bytes(64 * 1024) };
+  const witness = new Witness();
+  for (const [run, prefix] of ['p', 'q', 'r', 's'].entries()) {
+    const own = Array.from({ length: 100 }, (_, at): StreamOptions => {
+      return { name: streamName(`${prefix}${at}`), durability: 'B', priority: 5 };
+    });
+    const world = await World.open(disk, witness, { seed: run, streams: own, limits });
+    const stored = own.map(({ name }) => world.append(name, 10));
+    await world.clock.advance(1000);
+    t.ok((await Promise.all(stored)).every(({ kind }) => kind === 'stored'));
+    t.ok(world.log.stats().streams.size <= streamsMax);
+    t.notOk(world.damage.find(({ kind }) => kind === 'account'));
+    await world.log.close();
+  }
+});
+
+void t.test('what was never given cannot be settled, and nothing is by the attempt', async (t) => {
+  const world = await World.open(new SimulatedFilesystem());
+  await world.append(streamA, 10);
+  for (const settle of ['acknowledge', 'giveUp'] as const) {
+    t.throws(() => world.log[settle](streamA, seq(2)), { message: /has 1 records, cannot settle 2/ });
+    t.equal(world.log.stats().pending, 1, settle);
+  }
+  t.equal((await world.readAll(streamA)).length, 1);
 });
 
 type Action =

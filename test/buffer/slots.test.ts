@@ -1,9 +1,11 @@
 // Proves the life of slots: a power cut at any operation while the container is made, or while slots are used again and
 // again, loses nothing stored and brings nothing back (B1, B3, B7); that a smaller disk means a smaller pool; that slots
-// with failed writes are set aside until none is left; and that these checks find the defects they are there for.
+// with failed writes are set aside until none is left; that files of another version are left alone; and that these checks find the defects they are there for.
+import { crc32 } from 'node:zlib';
 import t from 'tap';
 import { bytes } from '../../src/base/units.ts';
 import type { LogLimits } from '../../src/buffer/log-options.ts';
+import { encodeHeader, formatVersion } from '../../src/buffer/slot.ts';
 import type { Entropy } from '../../src/host/entropy.ts';
 import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
 import { SimulatedFilesystem } from '../../src/testbed/simulated-filesystem.ts';
@@ -233,6 +235,38 @@ void t.test('slots with failed writes are set aside, stay readable, and may use 
     await next.check();
     t.equal((await next.append(streamA, 500)).kind, 'stored', 'a restart gives them back');
     await next.check();
+  }
+});
+
+void t.test('files of another version are left alone, and do not keep the log from service', async (t) => {
+  const disk = new SimulatedFilesystem();
+  const world = await World.open(disk, new Witness(), { limits: poolOf(8) });
+  await world.append(streamA, 500);
+  await world.log.close();
+  for (const sizeBytes of [0, 1, 1024, 2 ** 32 - 1]) {
+    const other = disk.crash(keep);
+    const handle = await other.open('/data/buffer/slots');
+    const header = Buffer.from(encodeHeader({ nonce: 1, life: 1, priority: 1, run: 1, sizeBytes }));
+    header.writeUInt16LE(formatVersion + 1, 8);
+    header.writeUInt32LE(crc32(header.subarray(0, 40)), 40);
+    await handle.write(header, 0);
+    await handle.close();
+    const next = await World.open(other, new Witness(), { seed: 2, limits: poolOf(8) });
+    t.ok(next.damage.find(({ kind, message }) => kind === 'slot' && message.includes('left alone')));
+    t.equal((await next.append(streamA, 500)).kind, 'stored');
+  }
+  for (const text of ['{}', 'null', 'no JSON']) {
+    const other = disk.crash(keep);
+    const handle = await other.open('/data/buffer/cursor');
+    const record = Buffer.concat([Buffer.from('BATONCUR'), Buffer.alloc(8), Buffer.from(text)]);
+    record.writeUInt32LE(text.length, 8);
+    record.writeUInt32LE(crc32(Buffer.from(text), text.length), 12);
+    for (const position of [0, 65_536]) await handle.write(record, position);
+    await handle.close();
+    const next = await World.open(other, world.witness.snapshot(), { seed: 2, limits: poolOf(8) });
+    t.ok(next.damage.find(({ kind }) => kind === 'cursor'));
+    await next.check();
+    t.ok(other.paths().includes('/data/buffer/cursor.damaged'));
   }
 });
 
