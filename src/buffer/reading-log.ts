@@ -456,6 +456,9 @@ export class ReadingLog {
   }
 
   async #saveCursor(): Promise<boolean> {
+    // It takes in every acknowledgement so far, so what waits for the timer need not.
+    this.#cursorTimer?.();
+    this.#cursorTimer = undefined;
     if (this.#gone !== undefined) return false;
     const isSaved = await this.#accounts.save();
     // Tried again later; meanwhile no slot is used again (B3).
