@@ -1,109 +1,31 @@
 import * as v from 'valibot';
-import { bytes, cseId, db, millis, streamName } from '../base/units.ts';
+import { bytes, cseId, millis, streamName } from '../base/units.ts';
 import { cardDefaults } from '../buffer/card-life.ts';
 import { filterCoefficients } from '../decision/l3-filter.ts';
 import { timesToTriggerMs } from '../decision/events.ts';
 import { parsePointOfAccess } from '../onem2m/address.ts';
 import type { GatewayConfig } from './config.ts';
+import {
+  among,
+  choice,
+  duration,
+  filled,
+  flag,
+  halfDb,
+  name,
+  note,
+  octets,
+  path,
+  text,
+  whole,
+} from './config-keys.ts';
 import { describeSchema } from './schema-tree.ts';
-import type { KeyNote, SchemaNode } from './schema-tree.ts';
+import type { SchemaNode } from './schema-tree.ts';
 
 /**
  * The configuration as one table: shape, limits, defaults, and for each key what `baton config explain` and the error
  * messages say of it. `notes` reads the table back.
  */
-
-const note = <T>(value: KeyNote): v.MetadataAction<T, { readonly note: KeyNote }> =>
-  v.metadata({ note: value });
-
-interface RangeNote {
-  readonly meaning: string;
-  readonly example: number;
-  readonly min: number;
-  readonly max: number;
-  readonly unit: string;
-}
-
-const whole = (range: RangeNote) =>
-  v.pipe(
-    v.number(),
-    v.safeInteger(),
-    v.minValue(range.min),
-    v.maxValue(range.max),
-    note<number>({
-      expected: `a whole number${range.unit === '' ? '' : ` of ${range.unit}`} from ${range.min} to ${range.max}`,
-      meaning: range.meaning,
-      example: String(range.example),
-      ...(range.unit === '' ? {} : { unit: range.unit }),
-    }),
-  );
-
-const duration = (min: number, max: number, byDefault: number, meaning: string) =>
-  v.optional(
-    v.pipe(whole({ meaning, min, max, example: byDefault, unit: 'ms' }), v.transform(millis)),
-    byDefault,
-  );
-
-const octets = (min: number, max: number, byDefault: number, meaning: string) =>
-  v.optional(
-    v.pipe(whole({ meaning, min, max, example: byDefault, unit: 'bytes' }), v.transform(bytes)),
-    byDefault,
-  );
-
-const among = (values: readonly number[], unit: string, byDefault: number, meaning: string) =>
-  v.optional(
-    v.pipe(
-      v.number(),
-      v.values(values),
-      note<number>({
-        expected: `one of ${values.join(', ')}`,
-        meaning,
-        example: String(byDefault),
-        ...(unit === '' ? {} : { unit }),
-      }),
-    ),
-    byDefault,
-  );
-
-/** A level difference in steps of half a dB (3GPP TS 38.331 6.3.2). */
-const halfDb = (min: number, max: number, byDefault: number, meaning: string) =>
-  v.optional(
-    v.pipe(
-      v.number(),
-      v.minValue(min),
-      v.maxValue(max),
-      v.multipleOf(0.5),
-      note<number>({
-        expected: `a number of dB from ${min} to ${max} in steps of 0.5`,
-        meaning,
-        example: String(byDefault),
-        unit: 'dB',
-      }),
-      v.transform(db),
-    ),
-    byDefault,
-  );
-
-const choice = <const T extends readonly [string, ...string[]]>(values: T, meaning: string) =>
-  v.pipe(
-    v.picklist(values),
-    note<T[number]>({ expected: `one of ${values.join(', ')}`, meaning, example: values[0] }),
-  );
-
-const text = (pattern: RegExp, expected: string, example: string, meaning: string) =>
-  v.pipe(v.string(), v.regex(pattern), note<string>({ expected, meaning, example }));
-
-const flag = (byDefault: boolean, meaning: string) =>
-  v.optional(
-    v.pipe(v.boolean(), note<boolean>({ expected: 'true or false', meaning, example: String(byDefault) })),
-    byDefault,
-  );
-
-const name = (example: string, meaning: string) =>
-  text(/^[A-Za-z0-9._-]{1,32}$/u, '1 to 32 letters, digits, dots, hyphens or underscores', example, meaning);
-
-const path = (example: string, meaning: string) =>
-  text(/^[^\p{Cc}]{1,1024}$/u, 'a path of 1 to 1024 characters', example, meaning);
 
 const baudRate = v.optional(
   whole({ meaning: 'Speed of the serial line.', min: 300, max: 4_000_000, example: 115_200, unit: 'Bd' }),
@@ -255,9 +177,6 @@ const serialLine = v.strictObject({
     'Whether the sensor repeats a line until it is acknowledged as stored; json only.',
   ),
 });
-
-const filled = <S extends v.GenericSchema>(item: S, max: number) =>
-  v.pipe(v.array(item), v.minLength(1), v.maxLength(max));
 
 const sensor = v.strictObject({
   name: name('weather', 'Name of the sensor, unique.'),
