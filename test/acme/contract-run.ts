@@ -4,7 +4,7 @@ import { millis } from '../../src/base/units.ts';
 import { sleep } from '../../src/host/clock.ts';
 import type { Host } from '../../src/host/host.ts';
 import { CseClient } from '../../src/onem2m/cse-client.ts';
-import { Bench } from '../testbed/cse-contract-bench.ts';
+import { Bench, allCapabilities, contractAddresses } from '../testbed/cse-contract-bench.ts';
 import type { ContractCapabilities, ContractTarget } from '../testbed/cse-contract-bench.ts';
 import { contractChecks } from '../testbed/cse-contract.ts';
 import type { ContractWires } from '../testbed/cse-contract-wires.ts';
@@ -25,20 +25,7 @@ const deadlineMs = millis(4_000);
 const patienceMs = millis(5_000);
 
 /** Nothing is left out for ACME, so that what it lacks shows, but for 5204, which it gives after 10 s. */
-const everything: ContractCapabilities = {
-  forwardsToSibling: true,
-  notifiesAcross: true,
-  pollingChannel: true,
-  announcement: true,
-  group: true,
-  flexContainer: true,
-  timeSeries: true,
-  nonBlocking: true,
-  assignsStems: true,
-  limitsAfterFilter: true,
-  explainsErrors: true,
-  verifiesUnreachable: false,
-};
+const everything: ContractCapabilities = { ...allCapabilities, verifiesUnreachable: false };
 
 /** Runs the whole contract over one kind of wire; names of the run are left out of the failures. */
 export async function runContractAgainst(
@@ -51,11 +38,7 @@ export async function runContractAgainst(
   const target: ContractTarget = {
     name: 'ACME CSE',
     adminOriginator,
-    addresses: {
-      in: { cseId: '/id-in', cseBaseName: 'cse-in' },
-      mn1: { cseId: '/id-mn1', cseBaseName: 'cse-mn1' },
-      mn2: { cseId: '/id-mn2', cseBaseName: 'cse-mn2' },
-    },
+    addresses: contractAddresses,
     capabilities: everything,
     entropy,
     patienceMs,

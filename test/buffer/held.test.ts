@@ -11,14 +11,13 @@ import type { LogDamage, LogLimits, StreamOptions } from '../../src/buffer/log-o
 import type { AppendResult } from '../../src/buffer/log-results.ts';
 import { openReadingLog } from '../../src/buffer/reading-log.ts';
 import type { ReadingLog } from '../../src/buffer/reading-log.ts';
-import { recordName } from '../../src/buffer/record.ts';
 import type { StoredRecord } from '../../src/buffer/record.ts';
 import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
 import { SimulatedClock } from '../../src/testbed/simulated-clock.ts';
 import { SimulatedFilesystem } from '../../src/testbed/simulated-filesystem.ts';
 import { mutate } from './mutants.ts';
 import type { Mutant } from './mutants.ts';
-import { drawn, keep, lose, streamA, streamC, textOf } from './world.ts';
+import { drawn, identify, keep, lose, streamA, streamC, textOf } from './world.ts';
 
 const streams: readonly StreamOptions[] = [
   { name: streamA, durability: 'A', priority: 1 },
@@ -48,10 +47,7 @@ class Memory {
   }
 
   see(record: StoredRecord): void {
-    const name = `${record.stream}/${recordName(record.logId, record.seq)}`;
-    const text = textOf(record);
-    const before = this.meaning.get(name);
-    if (before !== undefined && before !== text) throw new Error(`${name} was ${before} and is ${text}`);
+    const { name, text } = identify(record, this.meaning);
     this.meaning.set(name, text);
   }
 }

@@ -9,6 +9,7 @@ import { PrintingWitness } from '../powercut/facts.ts';
 import { LogDriver } from '../powercut/log-driver.ts';
 import { killWorkloads } from './kill-order.ts';
 import type { KillOrder } from './kill-order.ts';
+import { withHandles } from './with-handles.ts';
 
 const { directory, seed, session, use } = JSON.parse(process.argv[2] ?? '') as KillOrder;
 const filesystem = use === 'lateWrites' ? writingLate(new NodeFilesystem()) : new NodeFilesystem();
@@ -26,26 +27,14 @@ process.stdin.once('data', () => {
 
 /** A product that reports before it has written: its writes to slots happen a little later. */
 function writingLate(inner: Filesystem): Filesystem {
-  return {
-    list: (path) => inner.list(path),
-    createDirectory: (path) => inner.createDirectory(path),
-    rename: (from, to) => inner.rename(from, to),
-    remove: (path) => inner.remove(path),
-    syncDirectory: (path) => inner.syncDirectory(path),
-    open: async (path, options) => {
-      const handle = await inner.open(path, options);
-      if (!path.endsWith('/slots')) return handle;
-      return {
-        read: (target, position) => handle.read(target, position),
-        size: () => handle.size(),
-        isInPlace: () => handle.isInPlace(),
-        close: () => handle.close(),
-        datasync: () => handle.datasync(),
-        write: (data, position) => {
-          void sleep(new NodeClock(), millis(200)).then(() => handle.write(data, position));
-          return Promise.resolve();
-        },
-      };
-    },
-  };
+  return withHandles(inner, (path, handle) => {
+    if (!path.endsWith('/slots')) return handle;
+    return {
+      ...handle,
+      write: (data, position) => {
+        void sleep(new NodeClock(), millis(200)).then(() => handle.write(data, position));
+        return Promise.resolve();
+      },
+    };
+  });
 }

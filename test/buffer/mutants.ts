@@ -1,5 +1,6 @@
 import { crc32 } from 'node:zlib';
 import type { FileHandle, Filesystem } from '../../src/host/filesystem.ts';
+import { withHandles } from './with-handles.ts';
 
 /**
  * Defective variants of the buffer, made by standing between it and its disk: what the product does wrong and what the
@@ -35,18 +36,10 @@ export type Mutant =
 export function mutate(inner: Filesystem, mutant: Mutant | undefined): Filesystem {
   if (mutant === undefined) return inner;
   const late: (() => Promise<void>)[] = [];
-  return {
-    list: (directory) => inner.list(directory),
-    createDirectory: (path) => inner.createDirectory(path),
-    rename: (from, to) => inner.rename(from, to),
-    remove: (path) => inner.remove(path),
-    syncDirectory: (path) => inner.syncDirectory(path),
-    open: async (path, options) => {
-      const handle = await inner.open(path, options);
-      if (path.endsWith('/slots')) return spoilSlots(handle, mutant, late);
-      return path.endsWith('/cursor') ? spoilCursor(handle, mutant, late) : handle;
-    },
-  };
+  return withHandles(inner, (path, handle) => {
+    if (path.endsWith('/slots')) return spoilSlots(handle, mutant, late);
+    return path.endsWith('/cursor') ? spoilCursor(handle, mutant, late) : handle;
+  });
 }
 
 type Late = (() => Promise<void>)[];
@@ -57,7 +50,7 @@ const syncsAtOpen = 3;
 function spoilCursor(handle: FileHandle, mutant: Mutant, late: Late): FileHandle {
   let syncs = 0;
   return {
-    size: () => handle.size(),
+    ...handle,
     isInPlace: () => (mutant === 'noPlaceCheck' ? Promise.resolve(true) : handle.isInPlace()),
     read: async (target, position) => {
       const length = await handle.read(target, position);
@@ -114,9 +107,8 @@ function closeCursor(record: Uint8Array): void {
 
 function spoilSlots(handle: FileHandle, mutant: Mutant, late: Late): FileHandle {
   return {
-    size: () => handle.size(),
+    ...handle,
     isInPlace: () => (mutant === 'noPlaceCheck' ? Promise.resolve(true) : handle.isInPlace()),
-    close: () => handle.close(),
     write: async (data, position) => {
       if (mutant === 'reportBeforeDatasync') for (const sync of late.splice(0)) await sync();
       const isErasure = data.length <= 512 && data.every((octet) => octet === 0);

@@ -67,14 +67,23 @@ export class Witness {
 
   /** Notes that a record was seen; throws when its name stood for another one. */
   see(record: StoredRecord): void {
-    const name = `${record.stream}/${recordName(record.logId, record.seq)}`;
-    const text = textOf(record);
-    const before = this.meaning.get(name);
-    if (before !== undefined && before !== text) throw new Error(`${name} was ${before} and is ${text}`);
+    const { name, text } = identify(record, this.meaning);
     if (this.gone.has(text)) throw new Error(`${name} is ${text}, which an earlier start had not found`);
     if (this.appended.get(text) !== record.stream) throw new Error(`${name} holds ${text}, never appended`);
     this.meaning.set(name, text);
   }
+}
+
+/** Name and text of a record that was seen; throws when its name stood for another text. */
+export function identify(
+  record: StoredRecord,
+  meaning: ReadonlyMap<string, string>,
+): { readonly name: string; readonly text: string } {
+  const name = `${record.stream}/${recordName(record.logId, record.seq)}`;
+  const text = textOf(record);
+  const before = meaning.get(name);
+  if (before !== undefined && before !== text) throw new Error(`${name} was ${before} and is ${text}`);
+  return { name, text };
 }
 
 /** A log on a simulated disk with everything it told. */

@@ -1,6 +1,7 @@
 import * as path from 'node:path';
-import type { FileHandle, Filesystem } from '../../src/host/filesystem.ts';
+import type { Filesystem } from '../../src/host/filesystem.ts';
 import { mutate } from '../buffer/mutants.ts';
+import { withHandles } from '../buffer/with-handles.ts';
 
 /** How a session of a store ends: by SIGKILL of itself, the same between a write and its flush, or in order. */
 export type SessionEnd = 'kill' | 'killUnsynced' | 'close';
@@ -106,30 +107,6 @@ export function watched(inner: Filesystem, onWrite: () => void): Filesystem {
     if (!/\/slots$|\.journal$/.test(path)) return handle;
     return { ...handle, write: (data, position) => handle.write(data, position).then(onWrite) };
   });
-}
-
-function withHandles(
-  inner: Filesystem,
-  change: (path: string, handle: FileHandle) => FileHandle,
-): Filesystem {
-  return {
-    list: (directory) => inner.list(directory),
-    createDirectory: (directory) => inner.createDirectory(directory),
-    rename: (from, to) => inner.rename(from, to),
-    remove: (file) => inner.remove(file),
-    syncDirectory: (directory) => inner.syncDirectory(directory),
-    open: async (file, options) => {
-      const handle = await inner.open(file, options);
-      return change(file, {
-        read: (target, position) => handle.read(target, position),
-        write: (data, position) => handle.write(data, position),
-        datasync: () => handle.datasync(),
-        size: () => handle.size(),
-        isInPlace: () => handle.isInPlace(),
-        close: () => handle.close(),
-      });
-    },
-  };
 }
 
 /** What a session is started with. */

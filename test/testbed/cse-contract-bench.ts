@@ -45,6 +45,29 @@ export interface ContractCapabilities {
   readonly verifiesUnreachable: boolean;
 }
 
+/** All of it, as the CSE of the testbed has it. */
+export const allCapabilities: ContractCapabilities = {
+  forwardsToSibling: true,
+  notifiesAcross: true,
+  pollingChannel: true,
+  announcement: true,
+  group: true,
+  flexContainer: true,
+  timeSeries: true,
+  nonBlocking: true,
+  assignsStems: true,
+  limitsAfterFilter: true,
+  explainsErrors: true,
+  verifiesUnreachable: true,
+};
+
+/** Where the three CSEs of a run are, by their names. */
+export const contractAddresses: Readonly<Record<CseName, CseAddress>> = {
+  in: { cseId: '/id-in', cseBaseName: 'cse-in' },
+  mn1: { cseId: '/id-mn1', cseBaseName: 'cse-mn1' },
+  mn2: { cseId: '/id-mn2', cseBaseName: 'cse-mn2' },
+};
+
 /** A place where an AE receives requests. */
 export interface NotificationEndpoint {
   readonly pointOfAccess: string;

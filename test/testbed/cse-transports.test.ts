@@ -17,6 +17,7 @@ import { MqttTransport } from '../../src/testbed/cse/transports/mqtt-transport.t
 import { OwnCoapTransport } from '../../src/testbed/cse/transports/own-coap-transport.ts';
 import { MqttBroker } from '../../src/testbed/mqtt-broker.ts';
 import { runContract } from './cse-contract.ts';
+import { allCapabilities, contractAddresses } from './cse-contract-bench.ts';
 import type { CseName } from './cse-contract-bench.ts';
 import { coapWires, mqttWires } from './cse-contract-wires.ts';
 import type { ContractWires } from './cse-contract-wires.ts';
@@ -68,25 +69,8 @@ async function proves(t: Test, wires: Wires): Promise<void> {
   await runContract(t, {
     name: wires.name,
     adminOriginator,
-    addresses: {
-      in: { cseId: '/id-in', cseBaseName: 'cse-in' },
-      mn1: { cseId: '/id-mn1', cseBaseName: 'cse-mn1' },
-      mn2: { cseId: '/id-mn2', cseBaseName: 'cse-mn2' },
-    },
-    capabilities: {
-      forwardsToSibling: true,
-      notifiesAcross: true,
-      pollingChannel: true,
-      announcement: true,
-      group: true,
-      flexContainer: true,
-      timeSeries: true,
-      nonBlocking: true,
-      assignsStems: true,
-      limitsAfterFilter: true,
-      explainsErrors: true,
-      verifiesUnreachable: true,
-    },
+    addresses: contractAddresses,
+    capabilities: allCapabilities,
     entropy,
     patienceMs: millis(5_000),
     connect: async (originator, cse) => {

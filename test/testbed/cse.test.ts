@@ -14,7 +14,14 @@ import type { RequestPrimitive } from '../../src/onem2m/primitives.ts';
 import type { PrimitiveContent } from '../../src/onem2m/resources.ts';
 import { typePolicies } from '../../src/testbed/cse/attribute-table.ts';
 import { runContract } from './cse-contract.ts';
-import { aeContent, instance, ok, refused } from './cse-contract-bench.ts';
+import {
+  aeContent,
+  allCapabilities,
+  contractAddresses,
+  instance,
+  ok,
+  refused,
+} from './cse-contract-bench.ts';
 import type { ContractTarget } from './cse-contract-bench.ts';
 import { CseWorld, adminOriginator } from './cse-world.ts';
 
@@ -25,25 +32,8 @@ function memoryTarget(world: CseWorld, name: string): ContractTarget {
   return {
     name,
     adminOriginator,
-    addresses: {
-      in: { cseId: '/id-in', cseBaseName: 'cse-in' },
-      mn1: { cseId: '/id-mn1', cseBaseName: 'cse-mn1' },
-      mn2: { cseId: '/id-mn2', cseBaseName: 'cse-mn2' },
-    },
-    capabilities: {
-      forwardsToSibling: true,
-      notifiesAcross: true,
-      pollingChannel: true,
-      announcement: true,
-      group: true,
-      flexContainer: true,
-      timeSeries: true,
-      nonBlocking: true,
-      assignsStems: true,
-      limitsAfterFilter: true,
-      explainsErrors: true,
-      verifiesUnreachable: true,
-    },
+    addresses: contractAddresses,
+    capabilities: allCapabilities,
     entropy: world.entropy,
     patienceMs: millis(10_000),
     connect: (originator, cse) => Promise.resolve(world.client(originator, cse)),
