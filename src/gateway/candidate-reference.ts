@@ -1,6 +1,6 @@
 import type { Candidate } from '../decision/candidate.ts';
 import type { HandoverDecision } from '../decision/decision.ts';
-import type { CseReference } from '../handover/transition.ts';
+import type { CseReference } from '../handover/handover-state.ts';
 import { parsePointOfAccess } from '../onem2m/address.ts';
 
 /** True unless its MEC host says that it does not run. */

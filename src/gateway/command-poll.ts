@@ -3,7 +3,7 @@ import type { Epoch } from '../base/units.ts';
 import type { Downlink } from '../downlink/downlink.ts';
 import { commandContainer } from '../handover/context.ts';
 import type { BundleContext } from '../handover/context.ts';
-import type { CseReference, Serving } from '../handover/transition.ts';
+import type { CseReference, Serving } from '../handover/handover-state.ts';
 import { sleep } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import type { CseClient } from '../onem2m/cse-client.ts';

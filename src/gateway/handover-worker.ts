@@ -6,7 +6,8 @@ import type { BundleContext } from '../handover/context.ts';
 import { commandContainer } from '../handover/context.ts';
 import type { HandoverWorker, WorkContext, WorkOutcome } from '../handover/runner.ts';
 import type { ServingRecord } from '../handover/serving-record.ts';
-import type { CseReference, Transaction } from '../handover/transition.ts';
+import { isRenewal, servingAfter, writtenEpoch } from '../handover/handover-state.ts';
+import type { CseReference, Transaction } from '../handover/handover-state.ts';
 import type { Downlink } from '../downlink/downlink.ts';
 import { echoName } from '../downlink/downlink.ts';
 import type { CallOptions, CseClient } from '../onem2m/cse-client.ts';
@@ -63,14 +64,15 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
         cse: transaction.target,
         link: link.name,
         aes: options.aes,
-        previousEpoch: transaction.source?.epoch ?? toEpoch(0),
+        previousEpoch: toEpoch(transaction.epoch - 1),
         unixMs: options.clock.unixMs(),
       };
-      return record.claim(claimed, callOptions(work));
+      return record.claim(claimed, transaction.strays, callOptions(work));
     },
 
     switch: async (transaction, work) => {
-      const destination = options.destinationFor(transaction.target, transaction.epoch);
+      const serving = servingAfter(transaction);
+      const destination = options.destinationFor(serving.cse, writtenEpoch(serving));
       const moves = await uplink.switchTo(destination, {
         deadlineMs: work.deadlineMs,
         sourceLost: transaction.trigger === 'servingLost',
@@ -85,12 +87,17 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
     catchUp: (transaction, work) => catchUp(options, transaction, work),
 
     release: async (transaction, work) => {
-      const { source } = transaction;
-      if (source === undefined) return { kind: 'succeeded' };
-      const mark = { epoch: source.epoch, graceMs };
-      const released = await context.release(clientFor(source.cse), source.cse, mark, callOptions(work));
+      const { source, abandoned } = transaction;
+      const mark = { epoch: toEpoch(transaction.epoch - 1), graceMs };
+      const left = [isRenewal(transaction) ? undefined : source?.cse, abandoned]
+        .filter((cse) => cse !== undefined)
+        .filter(({ cseId }) => cseId !== transaction.target.cseId);
+      const released = await Promise.all(
+        left.map((cse) => context.release(clientFor(cse), cse, mark, callOptions(work))),
+      );
+      const failed = released.find(({ kind }) => kind !== 'succeeded');
       // What came between the last look and the end of the subscription is still there.
-      return released.kind === 'succeeded' ? catchUpSource(options, transaction, work) : released;
+      return failed ?? catchUpSource(options, transaction, work);
     },
 
     undo: (transaction, work) => {
@@ -107,13 +114,19 @@ async function catchUp(
   work: WorkContext,
 ): Promise<WorkOutcome> {
   const { context, owed, clientFor } = options;
-  const { epoch, target, firstSeqs = {} } = transaction;
-  await owed.add({ kind: 'ledger', epoch, firstSeqs });
+  const { epoch, target, firstSeqs = {}, isProvisional = false } = transaction;
+  // An epoch that is not claimed has no ledger.
+  if (!isProvisional) await owed.add({ kind: 'ledger', epoch, firstSeqs });
   // The target may hold commands from an earlier stay that were sent there after we had left.
   const waiting = `${context.aeAddress(target)}/${commandContainer}`;
   const [, label, commands, found] = await Promise.all([
     owed.settleLedgers(work.signal),
-    context.label(clientFor(target), target, { epoch, state: 'serving' }, callOptions(work)),
+    context.label(
+      clientFor(target),
+      target,
+      { epoch, state: isProvisional ? 'provisional' : 'serving' },
+      callOptions(work),
+    ),
     catchUpSource(options, transaction, work),
     options.downlink.catchUp(clientFor(target), waiting, callOptions(work)),
   ]);
@@ -123,10 +136,12 @@ async function catchUp(
 
 async function catchUpSource(
   { context, downlink, owed, clientFor }: HandoverWorkerOptions,
-  { source }: Transaction,
+  transaction: Transaction,
   work: WorkContext,
 ): Promise<WorkOutcome> {
-  if (source === undefined) return { kind: 'succeeded' };
+  const { source, isProvisional } = transaction;
+  // Provisionally, the source stays as it is: its notifications still arrive.
+  if (source === undefined || isProvisional || isRenewal(transaction)) return { kind: 'succeeded' };
   const container = `${context.aeAddress(source.cse)}/${commandContainer}`;
   const caught = await downlink.catchUp(clientFor(source.cse), container, callOptions(work));
   if (caught.ok || isRejectedWith(caught.error, ResponseStatusCode.notFound)) return { kind: 'succeeded' };

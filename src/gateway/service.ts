@@ -3,8 +3,8 @@
  * decides, repairs and sweeps until it is stopped.
  *
  * After a restart the records of the last run may be at the CSE that served then without our remembering: they are in
- * doubt with regard to it until they are settled. In the middle of a switch nothing is delivered before the switch has
- * been repeated, because only then it is known where each stream goes.
+ * doubt with regard to it until they are settled. Nothing is delivered before this process holds an epoch of its own
+ * (transition.ts) and the switch that follows has said where each stream goes.
  */
 import { assert } from '../base/assert.ts';
 import { errorText } from '../base/errors.ts';
@@ -19,8 +19,8 @@ import { homeAeOf } from '../handover/home-ae.ts';
 import { HandoverRunner } from '../handover/runner.ts';
 import type { HandoverJournal, HandoverRecord, WorkOutcome } from '../handover/runner.ts';
 import { ServingRecord } from '../handover/serving-record.ts';
-import { servingOf } from '../handover/transition.ts';
-import type { CseReference, HandoverState, HandoverTrigger, Serving } from '../handover/transition.ts';
+import { servingOf, transactionOf } from '../handover/handover-state.ts';
+import type { CseReference, HandoverState, HandoverTrigger, Serving } from '../handover/handover-state.ts';
 import { every, sleep } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import { isRejectedWith } from '../onem2m/cse-client.ts';
@@ -41,6 +41,7 @@ import type { LinkAccess } from './link-access.ts';
 import { OwedWork } from './owed-work.ts';
 import type { OwedStore } from './owed-work.ts';
 import { Pilot } from './pilot.ts';
+import { ServingGuard } from './serving-guard.ts';
 import type { ServiceFacts } from './service-facts.ts';
 import type { Telling } from './telling.ts';
 
@@ -76,6 +77,7 @@ export class Service {
   readonly #uplink: Uplink;
   readonly #pilot: Pilot;
   readonly #runner: HandoverRunner;
+  readonly #guard: ServingGuard;
   #state: HandoverState = { kind: 'detached', lastEpoch: toEpoch(0) };
   #servingSinceMs: Millis;
   #counts = { completed: 0, rolledBack: 0, failed: 0 };
@@ -120,6 +122,13 @@ export class Service {
       observer: this.#uplinkObserver(),
     });
     this.#runner = this.#createRunner();
+    this.#guard = new ServingGuard({
+      clock: host.clock,
+      record: this.#record,
+      runner: this.#runner,
+      deadlineMs: config.handover.phaseDeadlineMs,
+      onAlarm: (text) => options.telling.alarms.set('record', text),
+    });
   }
 
   /** Serves until `signal` aborts. Rejects for what a service cannot go on with: a log that cannot be read. */
@@ -138,6 +147,7 @@ export class Service {
           signal,
         }),
         this.#keepSweeping(signal),
+        this.#guard.run(this.#options.config.handover.recordCheckMs, signal),
         keepPolling({
           ...this.#options,
           serving: () => (this.#runner.isBusy ? undefined : servingOf(this.#state)),
@@ -183,6 +193,16 @@ export class Service {
       : { accepted, reason: `not possible while ${this.#state.kind}` };
   }
 
+  /** Lets a fenced gateway serve again, by order of an operator who has stopped the other one. */
+  async unfence(): Promise<Readonly<Record<string, unknown>>> {
+    if (this.#state.kind !== 'fenced') {
+      return { accepted: false, reason: `this gateway is not fenced, it is ${this.#state.kind}` };
+    }
+    const accepted = await this.#runner.rearm();
+    if (accepted) for (const key of ['fenced', 'handover']) this.#options.telling.alarms.clear(key);
+    return accepted ? { accepted } : { accepted, reason: 'the journal cannot be written' };
+  }
+
   /** Facts for the status. */
   facts(): ServiceFacts {
     return {
@@ -213,11 +233,11 @@ export class Service {
   #createRunner(): HandoverRunner {
     const { host, config, access, linkName, downlink, log, journal, telling } = this.#options;
     const onAlarm = (text: string): void => telling.alarms.raise('handover', text);
-    const { phaseDeadlineMs, switchDeadlineMs, graceMs } = config.handover;
+    const { phaseDeadlineMs, switchDeadlineMs, graceMs, claim } = config.handover;
     return new HandoverRunner({
       clock: host.clock,
       entropy: host.entropy,
-      settings: { phaseDeadlineMs, switchDeadlineMs, repeatMs: retryMs },
+      settings: { phaseDeadlineMs, switchDeadlineMs, repeatMs: retryMs, claim },
       journal,
       worker: createHandoverWorker({
         clock: host.clock,
@@ -261,20 +281,11 @@ export class Service {
 
   /** The state of the last run becomes ours. */
   async #takeUp(): Promise<void> {
-    const state = await this.#runner.load();
-    const serving = servingOf(state);
-    if (serving === undefined) return this.#runner.resume();
-    const before = state.kind === 'switching' ? state.transaction.source : serving;
+    const before = holderIn(await this.#runner.load());
     for (const [container, throughSeq] of Object.entries(before?.inDoubt ?? {})) {
       this.#uplink.doubt(undefined, new Map([[container, toSeq(throughSeq)]]));
     }
-    if (state.kind === 'switching') {
-      if (before !== undefined) this.#uplink.doubtAll(this.#destinationFor(before.cse, before.epoch));
-    } else {
-      const destination = this.#destinationFor(serving.cse, serving.epoch);
-      this.#uplink.doubtAll(destination);
-      await this.#uplink.switchTo(destination, { deadlineMs: millis(0), sourceLost: false });
-    }
+    if (before !== undefined) this.#uplink.doubtAll(this.#destinationFor(before.cse, before.epoch));
     return this.#runner.resume();
   }
 
@@ -285,10 +296,9 @@ export class Service {
       this.#options.downlink.retryFailed();
       // Fenced, somebody else with our identity may serve at the very CSE that we would release.
       if (signal.aborted || this.#runner.isBusy || this.#state.kind === 'fenced') continue;
-      const serving = servingOf(this.#state)?.cse.cseId;
       const abort = new AbortController();
       const either = AbortSignal.any([signal, abort.signal]);
-      const done = this.#owed.sweep(serving === undefined ? [] : [serving], either);
+      const done = this.#owed.sweep(inUse(this.#state), either);
       this.#sweeping = { abort, done };
       await done;
       this.#sweeping = undefined;
@@ -410,8 +420,7 @@ export class Service {
   /** A fenced gateway never writes as serving (I6). */
   #fence(reason: string): void {
     void this.#uplink.switchTo(undefined, { deadlineMs: millis(0), sourceLost: true });
-    const wayOut =
-      'stop the other one, end this one, remove state/handover.journal in its data directory, start it';
+    const wayOut = 'stop the other one, then "baton handover --unfence" lets this one serve again';
     this.#options.telling.alarms.raise(
       'fenced',
       `fenced: ${reason}; readings are only stored; to go on, ${wayOut}`,
@@ -454,7 +463,10 @@ export class Service {
       .catch((error: unknown): WorkOutcome => ({ kind: 'failed', reason: errorText(error) }));
     if (outcome.kind === 'succeeded') telling.alarms.clear('context');
     else if (!signal.aborted) {
-      telling.alarms.raise('context', `context at ${cse.cseId}: ${outcome.reason}`);
+      telling.alarms.raise(
+        'context',
+        `context at ${cse.cseId}: ${'reason' in outcome ? outcome.reason : outcome.kind}`,
+      );
     }
     return outcome.kind === 'succeeded';
   }
@@ -482,4 +494,21 @@ export class Service {
     const learned = answerDeadlineMs(this.#pilot.servicePath, defaultServicePathPolicy);
     return millis(Math.min(this.#options.config.uplink.deadlineMs, learned));
   }
+}
+
+/** Who held the records of the last run. */
+function holderIn(state: HandoverState): Pick<Serving, 'cse' | 'epoch' | 'inDoubt'> | undefined {
+  const transaction = transactionOf(state);
+  if (transaction === undefined) return servingOf(state);
+  const { target, epoch, inDoubt, firstSeqs, source } = transaction;
+  // A switch that was not over left its records at the source, or under their own names at the target.
+  if (firstSeqs === undefined) return source;
+  return { cse: target, epoch, ...(inDoubt === undefined ? {} : { inDoubt }) };
+}
+
+/** CSEs at which nothing is to be released now. */
+function inUse(state: HandoverState): string[] {
+  const { source, target } = transactionOf(state) ?? {};
+  const used = [servingOf(state)?.cse, source?.cse, target];
+  return used.flatMap((cse) => (cse === undefined ? [] : [cse.cseId]));
 }

@@ -5,7 +5,7 @@
  * of the tree, not by its size.
  *
  * Labels tell a moved AE from a terminated one and a prepared one from a serving one:
- * `baton:dev=<device>`, `baton:state=prepared|serving|moved`, `baton:epoch=<n>`, `baton:since=<epoch of creation>`.
+ * `baton:dev=<device>`, `baton:state=prepared|provisional|serving|moved`, `baton:epoch=<n>`, `baton:since=<epoch of creation>`.
  * An AE that this transaction did not create may hold delivered readings; undoing never deletes it.
  */
 import type { Epoch, Millis } from '../base/units.ts';
@@ -21,7 +21,7 @@ import {
 import { encodeTimestamp, parseTimestamp } from '../onem2m/primitives.ts';
 import type { Ae } from '../onem2m/resources.ts';
 import type { WorkOutcome } from './runner.ts';
-import type { CseReference } from './transition.ts';
+import type { CseReference } from './handover-state.ts';
 
 /** What the bundle consists of. */
 export interface BundleManifest {
@@ -35,7 +35,7 @@ export interface BundleManifest {
 }
 
 /** How far a bundle has come at a CSE. */
-export type BundleState = 'prepared' | 'serving' | 'moved';
+export type BundleState = 'prepared' | 'provisional' | 'serving' | 'moved';
 
 /** Name of the command container under the AE. */
 export const commandContainer = 'cmd';

@@ -15,7 +15,7 @@ import type { GatewayEvent } from '../../src/gateway/status.ts';
 import { openCommandMemory, openHandoverJournal, openOwedStore } from '../../src/gateway/stores.ts';
 import { targetLabel } from '../../src/handover/candidate-discovery.ts';
 import { homeAeOf, provisionHomeAe } from '../../src/handover/home-ae.ts';
-import { servingOf } from '../../src/handover/transition.ts';
+import { servingOf } from '../../src/handover/handover-state.ts';
 import { every, sleep } from '../../src/host/clock.ts';
 import { randomHex } from '../../src/host/entropy.ts';
 import type { Host } from '../../src/host/host.ts';

@@ -17,7 +17,7 @@ import type { GatewayEvent, HandoverEndedEvent } from '../../src/gateway/status.
 import { openCommandMemory, openHandoverJournal, openOwedStore } from '../../src/gateway/stores.ts';
 import { storeReading } from '../../src/gateway/intake.ts';
 import { homeAeOf, provisionHomeAe } from '../../src/handover/home-ae.ts';
-import { servingOf } from '../../src/handover/transition.ts';
+import { servingOf } from '../../src/handover/handover-state.ts';
 import { settle } from '../../src/host/clock.ts';
 import type { Host } from '../../src/host/host.ts';
 import { CseClient } from '../../src/onem2m/cse-client.ts';

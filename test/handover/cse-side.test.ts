@@ -13,7 +13,7 @@ import { homeAeOf, provisionHomeAe } from '../../src/handover/home-ae.ts';
 import type { WorkOutcome } from '../../src/handover/runner.ts';
 import { ServingRecord, decodeServingEntry } from '../../src/handover/serving-record.ts';
 import type { ServingEntry } from '../../src/handover/serving-record.ts';
-import type { CseReference } from '../../src/handover/transition.ts';
+import type { CseReference } from '../../src/handover/handover-state.ts';
 import type { CseClient } from '../../src/onem2m/cse-client.ts';
 import { Operation, ResourceType } from '../../src/onem2m/enums.ts';
 import { parseTimestamp } from '../../src/onem2m/primitives.ts';
@@ -138,7 +138,32 @@ void t.test('serving record: lost answers', async (t) => {
   });
   t.same((await record.claim(entryOf(6, 'mine'))).kind, 'failed', 'nor while nobody can tell');
   const elsewhere = { ...entryOf(6, 'mine'), cse: { ...entryOf(6, 'mine').cse, cseId: cseId('/id-mn9') } };
-  t.same((await record.claim(elsewhere)).kind, 'lost', 'a claim of ours for another CSE is not this one');
+  t.same(
+    (await record.claim(elsewhere)).kind,
+    'displaced',
+    'a claim of ours for another CSE holds the epoch, but is not this one',
+  );
+  const renewed = entryOf(6, 'renewed');
+  t.same((await record.claim(renewed, ['mine'])).kind, 'displaced', 'nor is one that was given up');
+  t.same((await record.claim(renewed)).kind, 'lost');
+  t.same(await record.look(epoch(6), []), { ok: true, value: { kind: 'current' } });
+  t.match(await record.look(epoch(5), ['mine']), { ok: true, value: { kind: 'displaced', epoch: 6 } });
+  t.match(await record.look(epoch(5), ['x']), {
+    ok: true,
+    value: { kind: 'overtaken', reason: /claimed epoch 6 for .id-mn1; ours is 5/ },
+  });
+  t.match(
+    await record.look(epoch(2), ['x']),
+    { ok: true, value: { kind: 'overtaken', reason: /epoch 6/ } },
+    'the newest entry counts',
+  );
+  const operator = world.client('COperator', 'in');
+  for (const at of [1, 2, 3]) await operator.delete(`${container}/e${at}`);
+  t.match(
+    await record.look(epoch(1), ['x']),
+    { ok: true, value: { kind: 'overtaken' } },
+    'also where the entries between are gone',
+  );
 
   world.network.cut(pointsOfAccess.in);
   t.same((await record.claim(entryOf(7, 'mine'))).kind, 'failed', 'an IN-CSE out of reach leaves it open');
