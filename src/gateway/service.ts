@@ -19,7 +19,7 @@ import { homeAeOf } from '../handover/home-ae.ts';
 import { HandoverRunner } from '../handover/runner.ts';
 import type { HandoverJournal, HandoverRecord, WorkOutcome } from '../handover/runner.ts';
 import { ServingRecord } from '../handover/serving-record.ts';
-import { servingOf, transactionOf } from '../handover/handover-state.ts';
+import { servingOf } from '../handover/handover-state.ts';
 import type { CseReference, HandoverState, HandoverTrigger, Serving } from '../handover/handover-state.ts';
 import { every, sleep } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
@@ -37,6 +37,7 @@ import { decisionPolicy } from './config.ts';
 import type { GatewayConfig } from './config.ts';
 import { containersOf } from './containers-of.ts';
 import { createHandoverWorker } from './handover-worker.ts';
+import { holderIn, inUse } from './held-cses.ts';
 import type { LinkAccess } from './link-access.ts';
 import { OwedWork } from './owed-work.ts';
 import type { OwedStore } from './owed-work.ts';
@@ -494,21 +495,4 @@ export class Service {
     const learned = answerDeadlineMs(this.#pilot.servicePath, defaultServicePathPolicy);
     return millis(Math.min(this.#options.config.uplink.deadlineMs, learned));
   }
-}
-
-/** Who held the records of the last run. */
-function holderIn(state: HandoverState): Pick<Serving, 'cse' | 'epoch' | 'inDoubt'> | undefined {
-  const transaction = transactionOf(state);
-  if (transaction === undefined) return servingOf(state);
-  const { target, epoch, inDoubt, firstSeqs, source } = transaction;
-  // A switch that was not over left its records at the source, or under their own names at the target.
-  if (firstSeqs === undefined) return source;
-  return { cse: target, epoch, ...(inDoubt === undefined ? {} : { inDoubt }) };
-}
-
-/** CSEs at which nothing is to be released now. */
-function inUse(state: HandoverState): string[] {
-  const { source, target } = transactionOf(state) ?? {};
-  const used = [servingOf(state)?.cse, source?.cse, target];
-  return used.flatMap((cse) => (cse === undefined ? [] : [cse.cseId]));
 }

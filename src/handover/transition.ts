@@ -218,8 +218,16 @@ function whileServing(
       });
     case 'overtaken':
       return fence(serving.epoch, input.reason, []);
-    default:
+    case 'succeeded':
+    case 'failed':
+    case 'refused':
+    case 'lost':
+    case 'deadline':
+    case 'rearm':
+    case 'restarted':
       return stay(state);
+    default:
+      return unreachable(input);
   }
 }
 
@@ -280,8 +288,13 @@ function whileClaiming(
       return enter(settings, { ...state, transaction: nextEpoch(transaction) });
     case 'lost':
       return lose(transaction, input.reason);
-    default:
+    case 'begin':
+    case 'overtaken':
+    case 'rearm':
+    case 'restarted':
       return stay(state);
+    default:
+      return unreachable(input);
   }
 }
 
@@ -315,8 +328,12 @@ function whileProvisional(
       const over = ended(transaction, 'completed', 'its claim is still deferred');
       return { state: begun.state, effects: [...over, ...orphans, ...begun.effects] };
     }
-    default:
+    case 'overtaken':
+    case 'rearm':
+    case 'restarted':
       return stay(state);
+    default:
+      return unreachable(input);
   }
 }
 

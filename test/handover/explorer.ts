@@ -378,9 +378,17 @@ class Explorer {
         feed('not answered', { kind: 'failed', reason: '' }, send);
         return;
       }
-      default:
+      case 'preparing':
+      case 'prepared':
+      case 'catchingUp':
+      case 'releasing':
         feed('done', { kind: 'succeeded' });
         feed('failed', { kind: 'failed', reason: '' });
+        return;
+      case 'detached':
+      case 'serving':
+      case 'fenced':
+        return;
     }
   }
 
@@ -621,7 +629,7 @@ class Explorer {
 /** Reasons are words for people; they would only multiply the states. */
 function plain(state: HandoverState, forgetsStrays: boolean): HandoverState {
   const { strays: _, ...rest } = { strays: undefined, ...state };
-  const kept = forgetsStrays ? (rest as HandoverState) : state;
+  const kept = forgetsStrays ? rest : state;
   return 'reason' in kept ? { ...kept, reason: '' } : kept;
 }
 
