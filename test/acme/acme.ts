@@ -17,16 +17,18 @@ import { errorText } from '../../src/base/errors.ts';
 import { millis } from '../../src/base/units.ts';
 import { withDeadline } from '../../src/host/clock.ts';
 import { createNodeHost } from '../../src/host/host.ts';
+import { NotRunError, endCommands } from '../real/programs.ts';
+import { Report } from '../real/report.ts';
 import { coapWires, mqttWires } from '../testbed/cse-contract-wires.ts';
 import { AcmeNetwork } from './acme-network.ts';
+import { stepOfCheck } from './check-step.ts';
 import { runContractAgainst } from './contract-run.ts';
 import { runDefects, runKilledRegistration } from './defects-run.ts';
 import { differences } from './differences-table.ts';
 import type { Wire } from './differences-table.ts';
 import { runGateway } from './gateway-run.ts';
-import { Report } from './report.ts';
 import { runService } from './service-run.ts';
-import { NotRunError, acmeVersion, endCommands, setUp } from './set-up.ts';
+import { acmeVersion, setUp } from './set-up.ts';
 
 const { values } = parseArgs({
   options: {
@@ -79,7 +81,7 @@ async function runParts(network: AcmeNetwork, report: Report): Promise<void> {
   const broker = { address: '127.0.0.1', port: network.brokerPort };
   const contract = (wire: Wire) => async (): Promise<void> => {
     const wires = wire === 'coap' ? coapWires : mqttWires(broker, mqttMs);
-    await runContractAgainst(host, network, wires, (result) => report.addCheck(wire, result));
+    await runContractAgainst(host, network, wires, (result) => report.add(stepOfCheck(wire, result)));
   };
   const parts: readonly (readonly [name: string, run: () => Promise<void>])[] = [
     ['contract over coap', contract('coap')],

@@ -15,8 +15,8 @@ import { judgeDrive } from '../../src/testbed/drive/verdict.ts';
 import type { ObservedHandover } from '../../src/testbed/drive/verdict.ts';
 import type { AcmeNetwork } from './acme-network.ts';
 import { heldBelow } from './held.ts';
-import type { Report } from './report.ts';
-import { StepError, runSteps } from './steps.ts';
+import type { Report } from '../real/report.ts';
+import { StepError, runSteps } from '../real/steps.ts';
 
 /** The last step of a path. */
 export const everythingOnce =

@@ -34,8 +34,8 @@ import { adminOriginator, cseNames } from './acme-network.ts';
 import type { AcmeName, AcmeNetwork } from './acme-network.ts';
 import { everythingOnce, resultsIn } from './gateway-run.ts';
 import { heldBelow } from './held.ts';
-import type { Report } from './report.ts';
-import { StepError, runSteps } from './steps.ts';
+import type { Report } from '../real/report.ts';
+import { StepError, runSteps } from '../real/steps.ts';
 
 const part = 'service over mqtt';
 const device = 'gw2';
@@ -119,8 +119,10 @@ class ServiceRun {
       streams: new Map([stream, streamName('results')].map((name) => [name, 'inOrder'] as const)),
       log,
       access: {
-        pointOfAccess: `mqtt://127.0.0.1:${this.#network.brokerPort}`,
-        cseClient: (pointOfAccess, originator) =>
+        pointOfAccessFor: () => `mqtt://127.0.0.1:${this.#network.brokerPort}`,
+        obstacleTo: () => undefined,
+        leave: () => Promise.resolve(),
+        cseClient: ({ pointOfAccess }, originator) =>
           this.#client(this.#nameAt(pointOfAccess), originator, (request) => downlink.handle(request)),
       },
       linkName: 'mqtt0',
