@@ -265,11 +265,17 @@ export class Gateway {
     const { deadlineMs } = this.#config.uplink;
     for (;;) {
       try {
-        const access = await LinkAccess.open(this.#host, this.#link, deadlineMs, (request) =>
-          downlink.handle(request),
-        );
+        const access = await LinkAccess.open({
+          host: this.#host,
+          link: this.#link,
+          deadlineMs,
+          handler: (request) => downlink.handle(request),
+        });
         this.#telling.alarms.clear('link');
-        this.#telling.log('info', `link ${this.#link.name}: notified at ${access.pointOfAccess}`);
+        this.#telling.log(
+          'info',
+          `link ${this.#link.name}: the IN-CSE would notify ${access.pointOfAccessFor(this.#config.inCse)}`,
+        );
         return access;
       } catch (error) {
         const text = `link ${this.#link.name}: ${errorText(error)}; readings are stored meanwhile`;

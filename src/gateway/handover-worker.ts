@@ -32,8 +32,8 @@ export interface HandoverWorkerOptions {
   readonly syncLog: () => Promise<boolean>;
   readonly clientFor: (cse: CseReference) => CseClient;
   readonly destinationFor: (cse: CseReference, epoch: Destination['epoch']) => Destination;
-  /** Name of the link and the point of access it gives the gateway. */
-  readonly link: { readonly name: string; readonly pointOfAccess: string };
+  /** Name of the link, and the point of access at which a CSE reaches the gateway by it. */
+  readonly link: { readonly name: string; readonly pointOfAccessFor: (cse: CseReference) => string };
   readonly aes: Readonly<Record<string, string>>;
   readonly graceMs: Millis;
   /** The CSEs do not notify: commands are fetched, so a target need not prove the way down by a notification. */
@@ -48,7 +48,11 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
       context.ensure(
         clientFor(transaction.target),
         transaction.target,
-        { epoch: transaction.epoch, state: 'prepared', pointOfAccess: link.pointOfAccess },
+        {
+          epoch: transaction.epoch,
+          state: 'prepared',
+          pointOfAccess: link.pointOfAccessFor(transaction.target),
+        },
         callOptions(work),
       ),
 
@@ -176,7 +180,7 @@ async function verify(
     if (await echo) return { kind: 'succeeded' };
     return {
       kind: 'failed',
-      reason: `${target.cseId} stores our data but its notifications do not reach ${options.link.pointOfAccess}`,
+      reason: `${target.cseId} stores our data but its notifications do not reach ${options.link.pointOfAccessFor(target)}`,
     };
   } finally {
     cancel();

@@ -50,7 +50,7 @@ export interface ServiceOptions {
   readonly config: GatewayConfig;
   readonly streams: ReadonlyMap<StreamName, DeliveryOrder>;
   readonly log: ReadingLog;
-  readonly access: Pick<LinkAccess, 'pointOfAccess' | 'cseClient'>;
+  readonly access: Pick<LinkAccess, 'cseClient' | 'pointOfAccessFor' | 'obstacleTo' | 'leave'>;
   readonly linkName: string;
   readonly downlink: Downlink;
   readonly journal: HandoverJournal;
@@ -93,7 +93,7 @@ export class Service {
     this.#servingSinceMs = host.clock.monotonicMs();
     this.#aeId = aeId(`S${device}`);
     const home = homeAeOf(device, inCse.cseBaseName);
-    this.#home = access.cseClient(inCse.pointOfAccess, home.aeId);
+    this.#home = access.cseClient(inCse, home.aeId);
     this.#record = new ServingRecord(this.#home, `${home.address}/serving`);
     const readers = [inCse.cseId, `${inCse.cseId}/*`];
     this.#context = new BundleContext({ device, aeId: this.#aeId, streams: containersOf(options), readers });
@@ -230,7 +230,7 @@ export class Service {
         syncLog: () => log.sync(),
         clientFor: (cse) => this.#clientFor(cse),
         destinationFor: (cse, epoch) => this.#destinationFor(cse, epoch),
-        link: { name: linkName, pointOfAccess: access.pointOfAccess },
+        link: { name: linkName, pointOfAccessFor: (cse) => access.pointOfAccessFor(cse) },
         aes: { [config.device]: this.#aeId },
         graceMs,
         isPolling: config.downlink.pollMs !== undefined,
@@ -447,7 +447,7 @@ export class Service {
   async #ensure(client: CseClient, serving: Serving, signal: AbortSignal): Promise<boolean> {
     const { config, access, telling } = this.#options;
     const { cse, epoch } = serving;
-    const wanted = { epoch, state: 'serving' as const, pointOfAccess: access.pointOfAccess };
+    const wanted = { epoch, state: 'serving' as const, pointOfAccess: access.pointOfAccessFor(cse) };
     const limits = { deadlineMs: config.handover.phaseDeadlineMs, signal };
     const outcome = await this.#context
       .ensure(client, cse, wanted, limits)
@@ -471,7 +471,7 @@ export class Service {
   }
 
   #clientFor(cse: CseReference): CseClient {
-    return this.#options.access.cseClient(cse.pointOfAccess, this.#aeId);
+    return this.#options.access.cseClient(cse, this.#aeId);
   }
 
   #destinationFor(cse: CseReference, epoch: Epoch): Destination {

@@ -229,7 +229,7 @@ export class TrialWorld {
     assert(pointOfAccess !== undefined, `the world has no CSE ${area}`);
     return this.#asOperator((access) =>
       access
-        .cseClient(pointOfAccess, inCseNames.operator)
+        .cseClient({ cseId: `/id-${area}`, pointOfAccess }, inCseNames.operator)
         .create(container, ResourceType.contentInstance, { contentInstance: { content } }),
     );
   }
@@ -403,11 +403,12 @@ export class TrialWorld {
     const { drive } = this.#options;
     return this.#asOperator(async (access) => {
       const home = homeAeOf(device, inCseNames.cseBaseName);
-      const client = access.cseClient(ready.in, home.aeId);
+      const inCse = { cseId: inCseNames.cseId, pointOfAccess: ready.in };
+      const client = access.cseClient(inCse, home.aeId);
       const rights = { operators: [inCseNames.operator], gatewayAeId: `S${device}` };
       const provisioned = await provisionHomeAe(client, home, inCseNames.cseBaseName, rights);
       if (!provisioned.ok) throw new IoError(`the home AE cannot be made: ${provisioned.error.message}`);
-      const operator = access.cseClient(ready.in, inCseNames.operator);
+      const operator = access.cseClient(inCse, inCseNames.operator);
       for (const [area, pointOfAccess] of Object.entries(ready.mn)) {
         const coverage = findDrive(drive)
           .cells.filter((cell) => cell.area === area)
@@ -429,13 +430,13 @@ export class TrialWorld {
 
   /** Lets `work` speak to CSEs from a port of its own. */
   async #asOperator<T>(work: (access: LinkAccess) => Promise<T>): Promise<T> {
-    const access = await LinkAccess.open(
-      this.#options.host,
-      { name: 'operator', localAddress: '127.0.0.1' },
-      millis(5000),
-      ({ requestIdentifier }) =>
+    const access = await LinkAccess.open({
+      host: this.#options.host,
+      link: { name: 'operator', localAddress: '127.0.0.1' },
+      deadlineMs: millis(5000),
+      handler: ({ requestIdentifier }) =>
         Promise.resolve({ responseStatusCode: ResponseStatusCode.operationNotAllowed, requestIdentifier }),
-    );
+    });
     try {
       return await work(access);
     } finally {
