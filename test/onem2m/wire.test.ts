@@ -327,16 +327,17 @@ await t.test('names: there and back', (t) => {
   checkShape(responseNames, 'response');
 
   let count = 0;
-  for (const [root, [short, inner]] of Object.entries(rootNames)) {
+  for (const [root, [short, inner, rootKind]] of Object.entries(rootNames)) {
     if (inner === undefined) {
-      t.same(encodeContent({ [root]: 'x' }), { [short]: 'x' });
-      t.same(decodeContent({ [short]: 'x' }), { [root]: 'x' });
+      const value = rootKind === undefined ? 'x' : ['x'];
+      t.same(encodeContent({ [root]: value }), { [short]: value });
+      t.same(decodeContent({ [short]: value }), { [root]: value });
       continue;
     }
-    for (const [long, [attribute, deeper]] of Object.entries(inner())) {
+    for (const [long, [attribute, deeper, kind]] of Object.entries(inner())) {
       const [deepLong, [deepShort] = ['zz']] = Object.entries(deeper?.() ?? {})[0] ?? ['zz'];
       // Child resources come as lists below their parent.
-      const isChild = attribute.startsWith('m2m:');
+      const isChild = attribute.startsWith('m2m:') || kind === 'list';
       const value = isChild ? [{ [deepLong]: ['v'] }] : { [deepLong]: ['v'] };
       const wire = isChild ? [{ [deepShort]: ['v'] }] : { [deepShort]: ['v'] };
       const content = { [root]: { [long]: value, unknownName: 'location' } } as PrimitiveContent;
