@@ -24,7 +24,7 @@ import { createTemporaryDirectory } from '../../host/temporary-directory.ts';
 import type { TemporaryDirectory } from '../../host/temporary-directory.ts';
 import { formatPointOfAccess } from '../../onem2m/address.ts';
 import type { CseOutcome } from '../../onem2m/cse-client.ts';
-import { ResourceType, ResponseStatusCode } from '../../onem2m/enums.ts';
+import { ResourceType } from '../../onem2m/enums.ts';
 import { findDrive } from '../radio-field/drives.ts';
 import type { FakeStreamReport } from '../sensor/fake-sensor.ts';
 import { inCseNames } from './cse-host-process.ts';
@@ -45,6 +45,8 @@ export interface ForeignCses {
 export interface TrialWorldOptions {
   readonly host: Host;
   readonly localSockets: LocalSockets;
+  /** Name of the gateway; `gw1` when absent. */
+  readonly device?: string;
   readonly drive: string;
   readonly seconds: number;
   readonly seed: number;
@@ -69,7 +71,7 @@ export interface TrialEvidenceRaw {
   readonly held: readonly HeldResource[];
 }
 
-const device = 'gw1';
+const deviceDefault = 'gw1';
 const statusPeriodMs = millis(250);
 const answerMs = millis(10_000);
 
@@ -224,7 +226,7 @@ export class TrialWorld {
 
   /** An operator creates a command for the gateway at the CSE `area`. */
   async createCommand(area: string, content: unknown): Promise<CseOutcome> {
-    const container = `cse-${area}/${device}/${commandContainer}`;
+    const container = `cse-${area}/${this.#device}/${commandContainer}`;
     const pointOfAccess = this.#ready?.mn[area];
     assert(pointOfAccess !== undefined, `the world has no CSE ${area}`);
     return this.#asOperator((access) =>
@@ -335,6 +337,10 @@ export class TrialWorld {
     return ((await this.#cses.next('ready', host.clock, answerMs)) as unknown as Ready).ready;
   }
 
+  get #device(): string {
+    return this.#options.device ?? deviceDefault;
+  }
+
   get #sensorPath(): string {
     return join(this.#directory.path, 'sensor.tty');
   }
@@ -364,7 +370,7 @@ export class TrialWorld {
 
   #config(ready: Ready['ready'], port: number): Record<string, unknown> {
     return {
-      device,
+      device: this.#device,
       dataDirectory: 'data',
       inCse: {
         pointOfAccess: ready.in,
@@ -402,10 +408,10 @@ export class TrialWorld {
   #provision(ready: Ready['ready']): Promise<void> {
     const { drive } = this.#options;
     return this.#asOperator(async (access) => {
-      const home = homeAeOf(device, inCseNames.cseBaseName);
+      const home = homeAeOf(this.#device, inCseNames.cseBaseName);
       const inCse = { cseId: inCseNames.cseId, pointOfAccess: ready.in };
       const client = access.cseClient(inCse, home.aeId);
-      const rights = { operators: [inCseNames.operator], gatewayAeId: `S${device}` };
+      const rights = { operators: [inCseNames.operator], gatewayAeId: `S${this.#device}` };
       const provisioned = await provisionHomeAe(client, home, inCseNames.cseBaseName, rights);
       if (!provisioned.ok) throw new IoError(`the home AE cannot be made: ${provisioned.error.message}`);
       const operator = access.cseClient(inCse, inCseNames.operator);
@@ -434,8 +440,6 @@ export class TrialWorld {
       host: this.#options.host,
       link: { name: 'operator', localAddress: '127.0.0.1' },
       deadlineMs: millis(5000),
-      handler: ({ requestIdentifier }) =>
-        Promise.resolve({ responseStatusCode: ResponseStatusCode.operationNotAllowed, requestIdentifier }),
     });
     try {
       return await work(access);
