@@ -4,41 +4,8 @@
  * who wrote the representation; what came from outside is a claim to be checked where it is used.
  */
 
-/** Attributes every resource has (TS-0001 9.6.1.3). Times are `YYYYMMDDTHHMMSS`, UTC. */
-export interface UniversalAttributes {
-  resourceType?: number;
-  resourceId?: string;
-  resourceName?: string;
-  parentId?: string;
-  creationTime?: string;
-  lastModifiedTime?: string;
-}
-
-/** Attributes most resources have (TS-0001 9.6.1.3.2). */
-export interface CommonAttributes extends UniversalAttributes {
-  expirationTime?: string;
-  labels?: string[];
-  accessControlPolicyIds?: string[];
-  dynamicAuthorizationConsultationIds?: string[];
-  announceTo?: string[];
-  announcedAttribute?: string[];
-  announceSyncType?: number;
-  creator?: string | null;
-  custodian?: string;
-  location?: unknown;
-  stateTag?: number;
-  /** In an announced copy: the original, SP-relative. */
-  link?: string;
-  /** Children by reference (`rcn` 5). */
-  childResource?: ResourceReference[];
-}
-
-/** A resource named from elsewhere: a child (`rcn` 5 and 6), a mgmtObj. */
-export interface ResourceReference {
-  name?: string;
-  type?: number;
-  value?: string;
-}
+import type { CommonAttributes, ResourceReference } from './common-attributes.ts';
+import type { Battery, CmdhMgmtObj, MgmtCmd, NodeResource } from './mgmt-resources.ts';
 
 /** When something is, `se`: `"second minute hour day month weekday year"`. */
 export interface ScheduleEntries {
@@ -256,75 +223,6 @@ export interface PollingChannelResource extends CommonAttributes {
   requestAggregation?: boolean;
 }
 
-/** The device that AEs and CSEs live on (TS-0001 9.6.18). */
-export interface NodeResource extends CommonAttributes {
-  nodeId?: string;
-  hostedCseLink?: string;
-  hostedAeLinks?: string[];
-  hostedServiceLinks?: string[];
-  mgmtClientAddress?: string;
-  roamingStatus?: string;
-  networkId?: string;
-  nodeType?: string;
-}
-
-/** What every mgmtObj has (TS-0001 9.6.15). */
-export interface MgmtObj extends CommonAttributes {
-  mgmtDefinition?: number;
-  description?: string;
-  objectIds?: string[];
-  objectPaths?: string[];
-}
-
-/** Battery of a node (TS-0001 D.7). */
-export interface Battery extends MgmtObj {
-  batteryLevel?: number;
-  batteryStatus?: number;
-}
-
-/** The attributes of the ten CMDH mgmtObjs (TS-0004 D.12); times in ms, -1 for no limit. */
-export interface CmdhMgmtObj extends MgmtObj {
-  cmdhPolicyName?: string;
-  mgmtLink?: ResourceReference[];
-  activeCmdhPolicyLink?: string;
-  order?: number;
-  defEcValue?: number;
-  requestOrigin?: string[];
-  requestContext?: string;
-  requestContextNotification?: boolean;
-  requestCharacteristics?: unknown;
-  applicableEventCategory?: number[];
-  defaultRequestExpTime?: number;
-  defaultResultExpTime?: number;
-  defaultOpExecTime?: number;
-  defaultRespPersistence?: number;
-  defaultDelAggregation?: boolean;
-  limitsEventCategory?: number[];
-  /** Limits are `"min max"`. */
-  limitsRequestExpTime?: string;
-  limitsResultExpTime?: string;
-  limitsOpExecTime?: string;
-  limitsRespPersistence?: string;
-  limitsDelAggregation?: unknown;
-  applicableEventCategories?: number[];
-  targetNetwork?: string[];
-  minReqVolume?: number;
-  spreadingWaitTime?: number;
-  backOffParameters?: { backOffParametersSet?: BackOffParameters[] };
-  otherConditions?: unknown;
-  maxBufferSize?: number;
-  storagePriority?: number;
-}
-
-/** How a failed network access is repeated, in ms. */
-export interface BackOffParameters {
-  networkAction?: number;
-  initialBackoffTime?: number;
-  additionalBackoffTime?: number;
-  maximumBackoffTime?: number;
-  optionalRandomBackoffTime?: number;
-}
-
 /** A series of instances with a period (TS-0001 9.6.36); times in ms. */
 export interface TimeSeries extends CapacityAttributes {
   periodicInterval?: number;
@@ -405,21 +303,6 @@ export interface TriggerPayload {
   triggerInfoResourceType?: number;
   triggerInfoPointOfAccess?: string[];
   triggerInfoSerializationTypes?: string[];
-}
-
-/** A command to a node, and one execution of it (TS-0001 9.6.16, 9.6.17). */
-export interface MgmtCmd extends CommonAttributes {
-  cmdType?: number;
-  execReqArgs?: unknown;
-  execEnable?: boolean;
-  execTarget?: string;
-  execMode?: number;
-  execFrequency?: string;
-  execDelay?: string;
-  execNumber?: number;
-  execStatus?: number;
-  execResult?: number;
-  execDisable?: boolean;
 }
 
 /** Who at a CSE refers to an AE (TS-0001 9.6.42, 9.6.43). */

@@ -8,10 +8,11 @@
  */
 import { DecodeError, EncodeError, errorText } from '../base/errors.ts';
 import { hexExcerpt, printable } from '../base/text.ts';
+import type { Shape, ValueKind } from './attribute-names.ts';
 import { cborBytesMax, decodeCbor, encodeCbor } from './cbor.ts';
 import { Operation } from './enums.ts';
 import { requestNames, responseNames, rootNames, specialisationNames, wrapperNames } from './names.ts';
-import type { Shape, ValueKind } from './names.ts';
+
 import type { FilterCriteria, RequestPrimitive, ResponsePrimitive, Serialisation } from './primitives.ts';
 import type { PrimitiveContent } from './resources.ts';
 

@@ -7,7 +7,7 @@ import t from 'tap';
 import { DecodeError } from '../../src/base/errors.ts';
 import * as enums from '../../src/onem2m/enums.ts';
 import { attributeNames, rootNames } from '../../src/onem2m/names.ts';
-import type { Shape } from '../../src/onem2m/names.ts';
+import type { Shape } from '../../src/onem2m/attribute-names.ts';
 import type { PrimitiveContent } from '../../src/onem2m/resources.ts';
 import {
   decodeContent,

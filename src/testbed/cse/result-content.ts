@@ -5,10 +5,11 @@ import {
   ResponseStatusCode,
   ResultContent,
 } from '../../onem2m/enums.ts';
+import type { ResourceReference } from '../../onem2m/common-attributes.ts';
 import { shortAttributeName } from '../../onem2m/names.ts';
 import { encodeTimestamp } from '../../onem2m/primitives.ts';
 import type { RequestPrimitive } from '../../onem2m/primitives.ts';
-import type { PrimitiveContent, ResourceReference } from '../../onem2m/resources.ts';
+import type { PrimitiveContent } from '../../onem2m/resources.ts';
 import type { CseCore, IncomingRequest } from './cse-core.ts';
 import { select } from './discovery.ts';
 import { badRequest, refuse } from './refusal.ts';
