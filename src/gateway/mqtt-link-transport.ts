@@ -45,6 +45,8 @@ export class MqttLinkTransport implements LinkTransport {
   readonly schemes = ['mqtt', 'mqtts'] as const;
   readonly #options: MqttLinkTransportOptions;
   readonly #held = new Map<string, Held>();
+  /** Sessions that are being ended for good, by their name. */
+  readonly #leaving = new Map<string, Promise<void>>();
   readonly #suffix: string;
 
   constructor(options: MqttLinkTransportOptions) {
@@ -59,23 +61,18 @@ export class MqttLinkTransport implements LinkTransport {
     return 'there are no credentials for TLS; give security.tls, or tls of this broker under mqtt.brokers';
   }
 
+  /** The presence is looked up for each request: whoever still asks a CSE that was left comes to it all the same. */
   bindingTo(cse: CseAddress, pointOfAccess: PointOfAccess, originator: string): Binding {
-    const { host } = this.#options;
-    const held = this.#presenceAt(pointOfAccess, originator);
-    if (held === undefined) return noWay(`${presencesMax} MQTT sessions are in use`);
-    held.cseIds.add(cse.cseId);
-    try {
-      return new MqttBinding({
-        presence: held.presence,
-        clock: host.clock,
-        cseId: cse.cseId,
-        serialisation: 'cbor',
-        topicPrefix: pointOfAccess.path,
-        credentialId: this.#clientId(originator),
-      });
-    } catch (error) {
-      return noWay(errorText(error));
-    }
+    return {
+      send: async (request, options) => {
+        try {
+          return await this.#bindingNow(cse, pointOfAccess, originator).send(request, options);
+        } catch (error) {
+          return err({ kind: 'malformed', message: `request not sent: ${errorText(error)}` });
+        }
+      },
+      close: () => Promise.resolve(),
+    };
   }
 
   ownPointOfAccess(pointOfAccess: PointOfAccess): string {
@@ -89,14 +86,32 @@ export class MqttLinkTransport implements LinkTransport {
     const left = [...this.#held].filter(([name, { cseIds }]) => {
       return name.startsWith(`${broker} `) && cseIds.delete(cse.cseId) && cseIds.size === 0;
     });
-    for (const [name] of left) this.#held.delete(name);
-    await Promise.all(left.map(([, { presence }]) => presence.close({ forget: true })));
+    for (const [name, { presence }] of left) {
+      this.#held.delete(name);
+      const ended = presence.close({ forget: true }).finally(() => this.#leaving.delete(name));
+      this.#leaving.set(name, ended);
+    }
+    await Promise.all(left.map(([name]) => this.#leaving.get(name) ?? Promise.resolve()));
   }
 
   async close(): Promise<void> {
     const held = [...this.#held.values()];
     this.#held.clear();
-    await Promise.all(held.map(({ presence }) => presence.close()));
+    await Promise.all([...held.map(({ presence }) => presence.close()), ...this.#leaving.values()]);
+  }
+
+  #bindingNow(cse: CseAddress, pointOfAccess: PointOfAccess, originator: string): Binding {
+    const held = this.#presenceAt(pointOfAccess, originator);
+    if (held === undefined) return noWay(`${presencesMax} MQTT sessions are in use`);
+    held.cseIds.add(cse.cseId);
+    return new MqttBinding({
+      presence: held.presence,
+      clock: this.#options.host.clock,
+      cseId: cse.cseId,
+      serialisation: 'cbor',
+      topicPrefix: pointOfAccess.path,
+      credentialId: this.#clientId(originator),
+    });
   }
 
   #presenceAt(pointOfAccess: PointOfAccess, originator: string): Held | undefined {
@@ -129,6 +144,8 @@ export class MqttLinkTransport implements LinkTransport {
   ): Promise<Result<MqttSession, DeliveryError>> {
     const { host, link, mqtt } = this.#options;
     const { scheme, port } = pointOfAccess;
+    // The one that ends bears the same client identifier.
+    await this.#leaving.get(`${brokerName(pointOfAccess)} ${originator}`);
     const settings = this.#settingsFor(pointOfAccess);
     let endpoint: MqttEndpoint;
     try {

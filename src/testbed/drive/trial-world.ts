@@ -28,7 +28,7 @@ import { ResourceType } from '../../onem2m/enums.ts';
 import { findDrive } from '../radio-field/drives.ts';
 import type { FakeStreamReport } from '../sensor/fake-sensor.ts';
 import { inCseNames } from './cse-host-process.ts';
-import type { HeldResource } from './cse-host-process.ts';
+import type { HeldResource, TestbedTransport } from './cse-host-process.ts';
 import type { DeliveryOrder } from '../../uplink/lane-options.ts';
 import { LineReplies } from './line-replies.ts';
 
@@ -57,6 +57,8 @@ export interface TrialWorldOptions {
   readonly order?: DeliveryOrder;
   /** Keys of the gateway's configuration that differ from its defaults. */
   readonly config?: Readonly<Record<string, unknown>>;
+  /** How the testbed's CSEs are reached; `coap` when absent. */
+  readonly transport?: TestbedTransport;
   /** CSEs to use instead of the testbed's; there is no relay before them, and no order can be given to them. */
   readonly cses?: ForeignCses;
   readonly onEvent?: (event: GatewayEvent) => void;
@@ -318,7 +320,8 @@ export class TrialWorld {
   async #startCses(gatewayPort: number): Promise<Ready['ready']> {
     const { seed, seconds, drive, rttMs, host, cses } = this.#options;
     if (cses !== undefined) {
-      return { in: cses.in, mn: cses.mn, notify: formatPointOfAccess('coap', '127.0.0.1', gatewayPort) };
+      const notify = formatPointOfAccess('coap', '127.0.0.1', gatewayPort);
+      return { in: cses.in, mn: cses.mn, notify, brokers: [] };
     }
     const areas = [...new Set(findDrive(drive).cells.map(({ area }) => area))];
     const number = (name: string, value: number): string[] => [`--${name}`, String(value)];
@@ -329,6 +332,7 @@ export class TrialWorld {
         ...number('rtt-ms', rttMs),
         ...number('seed', seed),
         ...['--drive', drive],
+        ...['--transport', this.#options.transport ?? 'coap'],
         ...number('seconds', seconds),
         ...number('gateway-port', gatewayPort),
       ],
@@ -354,14 +358,8 @@ export class TrialWorld {
     await this.#modem.start({
       module: new URL('../modem/fake-modem-process.js', import.meta.url),
       args: [
-        '--drive',
-        drive,
-        '--seed',
-        String(seed),
-        '--seconds',
-        String(seconds),
-        '--link',
-        this.#modemPath,
+        ...['--drive', drive, '--seed', String(seed)],
+        ...['--seconds', String(seconds), '--link', this.#modemPath],
       ],
       onErrorLine: (line) => this.#options.onNotice?.(`modem: ${line}`),
     });
@@ -386,6 +384,7 @@ export class TrialWorld {
           modem: { path: this.#modemPath, periodMs: 500 },
         },
       ],
+      mqtt: { brokers: ready.brokers.map(([url, advertise]) => ({ url, advertise })) },
       sensors: [
         {
           name: 'weather',
@@ -491,5 +490,7 @@ interface Ready {
     readonly in: string;
     readonly mn: Readonly<Record<string, string>>;
     readonly notify: string;
+    /** Brokers as the gateway and as the CSEs reach them. */
+    readonly brokers: readonly (readonly [relay: string, broker: string])[];
   };
 }
