@@ -193,7 +193,8 @@ await t.test('a handshake gets through whichever of its datagrams are lost', asy
     patterns.map(async (pattern) => {
       const wire = new Wire();
       let index = 0;
-      wire.fate = (data) => ((pattern >> index++) & 1 ? undefined : data);
+      // Application data is the business of CoAP.
+      wire.fate = (data) => (data[0] !== 23 && (pattern >> index++) & 1 ? undefined : data);
       const server = openServer(wire);
       const near = endpointOn(await openOrFail(wire));
       const far = endpointOn(server);
