@@ -1,16 +1,38 @@
 import type { Candidate } from '../decision/candidate.ts';
 import type { HandoverDecision } from '../decision/decision.ts';
 import type { CseReference } from '../handover/handover-state.ts';
-import { parsePointOfAccess } from '../onem2m/address.ts';
 
 /** True unless its MEC host says that it does not run. */
 export function isRunning({ hosting }: Candidate): boolean {
   return hosting === undefined || hosting === 'instantiated';
 }
 
-/** The CSE behind a candidate, by its first point of access that is spoken here. */
+/**
+ * Keeps of each candidate the points of access that this link can use: those of a protocol that it speaks and for which it has
+ * what is needed, credentials for example. Their order, which is the candidate's own order of preference, stays; the first
+ * that is left is used. For a candidate that loses all of them, `onObstacle` is told why.
+ */
+export function reachableBy(
+  candidates: readonly Candidate[],
+  obstacleTo: (pointOfAccess: string) => string | undefined,
+  onObstacle: (cseId: Candidate['cseId'], reason: string) => void,
+): Candidate[] {
+  return candidates.map((candidate) => {
+    const pointsOfAccess = candidate.pointsOfAccess.filter((poa) => obstacleTo(poa) === undefined);
+    const [first] = candidate.pointsOfAccess;
+    if (pointsOfAccess.length === 0) {
+      onObstacle(
+        candidate.cseId,
+        first === undefined ? 'it has no point of access' : (obstacleTo(first) ?? ''),
+      );
+    }
+    return { ...candidate, pointsOfAccess };
+  });
+}
+
+/** The CSE behind a candidate of which `reachableBy` has left what can be used, by its first point of access. */
 export function referenceOf(candidate: Candidate): CseReference | undefined {
-  const pointOfAccess = candidate.pointsOfAccess.find((poa) => parsePointOfAccess(poa)?.scheme === 'coap');
+  const [pointOfAccess] = candidate.pointsOfAccess;
   if (pointOfAccess === undefined) return undefined;
   return { cseId: candidate.cseId, cseBaseName: candidate.cseBaseName, pointOfAccess };
 }

@@ -4,7 +4,9 @@ import { discoverCandidates, targetLabel } from '../handover/candidate-discovery
 import { sleep } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import type { CseClient } from '../onem2m/cse-client.ts';
+import { reachableBy } from './candidate-reference.ts';
 import type { GatewayConfig } from './config.ts';
+import type { LinkAccess } from './link-access.ts';
 import type { Telling } from './telling.ts';
 
 const retryMs = millis(1000);
@@ -16,10 +18,12 @@ export async function keepDiscovering(options: {
   readonly telling: Telling;
   /** Acts as the home AE at the IN-CSE. */
   readonly client: CseClient;
+  /** The link by which the candidates would be used. */
+  readonly access: Pick<LinkAccess, 'obstacleTo'>;
   readonly onFound: (candidates: readonly Candidate[]) => void;
   readonly signal: AbortSignal;
 }): Promise<void> {
-  const { host, config, telling, client, onFound, signal } = options;
+  const { host, config, telling, client, access, onFound, signal } = options;
   const { cseBaseName, pointOfAccess } = config.inCse;
   while (!signal.aborted) {
     const found = await discoverCandidates(client, cseBaseName, { signal });
@@ -27,10 +31,10 @@ export async function keepDiscovering(options: {
       const { candidates, rejected } = found.value;
       if (candidates.length > 0) telling.alarms.clear('discovery');
       else telling.alarms.raise('discovery', nothingPublished(rejected.length));
-      for (const { address, reason } of rejected) {
-        telling.log('warn', `target ${address} cannot be used: ${reason}`);
-      }
-      onFound(candidates);
+      const warn = (target: string, reason: string): void =>
+        telling.log('warn', `target ${target} cannot be used: ${reason}`);
+      for (const { address, reason } of rejected) warn(address, reason);
+      onFound(reachableBy(candidates, (poa) => access.obstacleTo(poa), warn));
     } else {
       const hint = found.error.kind === 'rejected' ? '; was "baton provision" run for this device?' : '';
       telling.alarms.raise('discovery', `no candidates from ${pointOfAccess}: ${found.error.message}${hint}`);

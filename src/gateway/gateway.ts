@@ -265,11 +265,20 @@ export class Gateway {
     const { deadlineMs } = this.#config.uplink;
     for (;;) {
       try {
-        const access = await LinkAccess.open(this.#host, this.#link, deadlineMs, (request) =>
-          downlink.handle(request),
-        );
+        const access = await LinkAccess.open({
+          host: this.#host,
+          link: this.#link,
+          deadlineMs,
+          handler: (request) => downlink.handle(request),
+          mqtt: this.#config.mqtt,
+          security: this.#config.security,
+          onBroker: (broker, failure) => this.#tellBroker(broker, failure),
+        });
         this.#telling.alarms.clear('link');
-        this.#telling.log('info', `link ${this.#link.name}: notified at ${access.pointOfAccess}`);
+        this.#telling.log(
+          'info',
+          `link ${this.#link.name}: the IN-CSE would notify ${access.pointOfAccessFor(this.#config.inCse)}`,
+        );
         return access;
       } catch (error) {
         const text = `link ${this.#link.name}: ${errorText(error)}; readings are stored meanwhile`;
@@ -277,6 +286,12 @@ export class Gateway {
         await sleep(this.#host.clock, reopenMs, signal);
       }
     }
+  }
+
+  #tellBroker(broker: string, failure: string | undefined): void {
+    const name = `broker ${broker}`;
+    if (failure === undefined) this.#telling.alarms.clear(name);
+    else this.#telling.alarms.raise(name, `${name}: ${failure}`);
   }
 
   /** Carries a command out; what it came to is a reading of the stream `results`. */

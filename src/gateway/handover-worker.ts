@@ -33,8 +33,10 @@ export interface HandoverWorkerOptions {
   readonly syncLog: () => Promise<boolean>;
   readonly clientFor: (cse: CseReference) => CseClient;
   readonly destinationFor: (cse: CseReference, epoch: Destination['epoch']) => Destination;
-  /** Name of the link and the point of access it gives the gateway. */
-  readonly link: { readonly name: string; readonly pointOfAccess: string };
+  /** Name of the link, and the point of access at which a CSE reaches the gateway by it. */
+  readonly link: { readonly name: string; readonly pointOfAccessFor: (cse: CseReference) => string };
+  /** A CSE is left for good; nobody waits for it. */
+  readonly leave: (cse: CseReference) => void;
   readonly aes: Readonly<Record<string, string>>;
   readonly graceMs: Millis;
   /** The CSEs do not notify: commands are fetched, so a target need not prove the way down by a notification. */
@@ -49,7 +51,11 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
       context.ensure(
         clientFor(transaction.target),
         transaction.target,
-        { epoch: transaction.epoch, state: 'prepared', pointOfAccess: link.pointOfAccess },
+        {
+          epoch: transaction.epoch,
+          state: 'prepared',
+          pointOfAccess: link.pointOfAccessFor(transaction.target),
+        },
         callOptions(work),
       ),
 
@@ -96,13 +102,18 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
         left.map((cse) => context.release(clientFor(cse), cse, mark, callOptions(work))),
       );
       const failed = released.find(({ kind }) => kind !== 'succeeded');
+      if (failed !== undefined) return failed;
       // What came between the last look and the end of the subscription is still there.
-      return failed ?? catchUpSource(options, transaction, work);
+      const caught = await catchUpSource(options, transaction, work);
+      if (caught.kind === 'succeeded') for (const cse of left) options.leave(cse);
+      return caught;
     },
 
-    undo: (transaction, work) => {
+    undo: async (transaction, work) => {
       const { target, epoch } = transaction;
-      return context.undo(clientFor(target), target, { epoch, graceMs }, callOptions(work));
+      const undone = await context.undo(clientFor(target), target, { epoch, graceMs }, callOptions(work));
+      if (undone.kind === 'succeeded') options.leave(target);
+      return undone;
     },
   };
 }
@@ -191,7 +202,7 @@ async function verify(
     if (await echo) return { kind: 'succeeded' };
     return {
       kind: 'failed',
-      reason: `${target.cseId} stores our data but its notifications do not reach ${options.link.pointOfAccess}`,
+      reason: `${target.cseId} stores our data but its notifications do not reach ${options.link.pointOfAccessFor(target)}`,
     };
   } finally {
     cancel();

@@ -1,112 +1,113 @@
-import { err } from '../base/result.ts';
-import type { Result } from '../base/result.ts';
-import { IoError, errnoCode, errorText } from '../base/errors.ts';
+import { printable } from '../base/text.ts';
 import type { Millis } from '../base/units.ts';
-import { CoapBinding, serveRequests } from '../coap/coap-binding.ts';
-import { CoapEndpoint } from '../coap/endpoint.ts';
 import type { Host } from '../host/host.ts';
-import { formatPointOfAccess, parsePointOfAccess } from '../onem2m/address.ts';
-import type { Binding, DeliveryError, RequestHandler, SendOptions } from '../onem2m/binding.ts';
+import { parsePointOfAccess } from '../onem2m/address.ts';
+import type { PointOfAccess } from '../onem2m/address.ts';
+import type { RequestHandler } from '../onem2m/binding.ts';
 import { CseClient } from '../onem2m/cse-client.ts';
-import type { RequestPrimitive, ResponsePrimitive } from '../onem2m/primitives.ts';
-import type { LinkConfig } from './config.ts';
+import { ResponseStatusCode } from '../onem2m/enums.ts';
+import { CoapLinkTransport } from './coap-link-transport.ts';
+import { noSecurity, plainMqtt } from './config.ts';
+import type { LinkConfig, MqttConfig, SecurityConfig } from './config.ts';
+import { noWay } from './link-transport.ts';
+import type { CseAddress, LinkTransport } from './link-transport.ts';
+import { MqttLinkTransport } from './mqtt-link-transport.ts';
 
-/** The sockets of one access link: the way to every CSE, and the point of access at which the gateway is notified. */
+/** What a link is opened with. */
+export interface LinkAccessOptions {
+  readonly host: Host;
+  readonly link: LinkConfig;
+  /** Time for a request unless its caller says otherwise. */
+  readonly deadlineMs: Millis;
+  /**
+   * Answers what comes in, by whatever protocol. Without it the link serves to ask only: beside a gateway that runs it takes
+   * nothing away from it.
+   */
+  readonly handler?: RequestHandler;
+  /** Brokers and credentials; without them plain brokers only. */
+  readonly mqtt?: MqttConfig;
+  readonly security?: SecurityConfig;
+  /** Told when the session at a broker is lost or cannot be opened, and, with `undefined`, when it is there. */
+  readonly onBroker?: (broker: string, failure: string | undefined) => void;
+}
+
+/**
+ * One access link as the way to every CSE. The scheme of a CSE's point of access chooses the protocol, and with it the point
+ * of access at which that CSE notifies the gateway: there is one for each CSE, not one for the gateway.
+ */
 export class LinkAccess {
-  /** What a CSE is told to notify. */
-  readonly pointOfAccess: string;
   readonly #host: Host;
-  readonly #endpoint: CoapEndpoint;
   readonly #deadlineMs: Millis;
+  readonly #transports: readonly LinkTransport[];
 
-  private constructor(host: Host, endpoint: CoapEndpoint, link: LinkConfig, deadlineMs: Millis) {
+  private constructor({ host, deadlineMs }: LinkAccessOptions, transports: readonly LinkTransport[]) {
     this.#host = host;
-    this.#endpoint = endpoint;
     this.#deadlineMs = deadlineMs;
-    const { address, port } = endpoint.local;
-    this.pointOfAccess = link.advertise ?? formatPointOfAccess('coap', address, port);
+    this.#transports = transports;
   }
 
   /** Opens the sockets on the address of the link; throws `IoError` with the way out when the address is not there. */
-  static async open(
-    host: Host,
-    link: LinkConfig,
-    deadlineMs: Millis,
-    handler: RequestHandler,
-  ): Promise<LinkAccess> {
-    const { localAddress, port } = link;
-    const wanted = { localAddress, ...(port === undefined ? {} : { port }) };
-    const socket = await host.network.openDatagram(wanted).catch((cause: unknown) => {
-      throw new IoError(`${errorText(cause)}; ${wayOut(cause, link)}`, { cause });
-    });
-    const endpoint = new CoapEndpoint({ socket, clock: host.clock, entropy: host.entropy });
-    serveRequests(endpoint, handler);
-    return new LinkAccess(host, endpoint, link, deadlineMs);
+  static async open(options: LinkAccessOptions): Promise<LinkAccess> {
+    const { host, link, handler, mqtt = plainMqtt, security = noSecurity, onBroker } = options;
+    return new LinkAccess(options, [
+      await CoapLinkTransport.open(host, link, handler ?? refuse),
+      new MqttLinkTransport({
+        host,
+        link,
+        mqtt,
+        security,
+        ...(handler === undefined ? {} : { handler }),
+        ...(onBroker === undefined ? {} : { onState: onBroker }),
+      }),
+    ]);
   }
 
-  /** A client for the CSE at `pointOfAccess`. Never throws: what is wrong with the address shows in each outcome. */
-  cseClient(pointOfAccess: string, originator: string): CseClient {
+  /** A client for a CSE. Never throws: what is wrong with the address shows in each outcome. */
+  cseClient(cse: CseAddress, originator: string): CseClient {
+    const way = this.#wayTo(cse.pointOfAccess);
     return new CseClient({
-      binding: new ResolvingBinding(this.#host, this.#endpoint, pointOfAccess),
+      binding:
+        typeof way === 'string' ? noWay(way) : way.transport.bindingTo(cse, way.pointOfAccess, originator),
       originator,
       entropy: this.#host.entropy,
       deadlineMs: this.#deadlineMs,
     });
   }
 
-  close(): Promise<void> {
-    return this.#endpoint.close();
+  /** The point of access that a CSE is told to notify; its own where there is no way to it. */
+  pointOfAccessFor(cse: CseAddress): string {
+    const way = this.#wayTo(cse.pointOfAccess);
+    return typeof way === 'string' ? cse.pointOfAccess : way.transport.ownPointOfAccess(way.pointOfAccess);
+  }
+
+  /** Why a CSE at this point of access cannot be spoken to over this link; undefined when it can. */
+  obstacleTo(pointOfAccess: string): string | undefined {
+    const way = this.#wayTo(pointOfAccess);
+    return typeof way === 'string' ? way : undefined;
+  }
+
+  /** The CSE is left for good; see `LinkTransport.leave`. */
+  async leave(cse: CseAddress): Promise<void> {
+    const way = this.#wayTo(cse.pointOfAccess);
+    if (typeof way !== 'string') await way.transport.leave(cse, way.pointOfAccess);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#transports.map((transport) => transport.close()));
+  }
+
+  #wayTo(text: string): { transport: LinkTransport; pointOfAccess: PointOfAccess } | string {
+    const pointOfAccess = parsePointOfAccess(text);
+    // It may have been published by anybody.
+    const named = printable(text, 80);
+    if (pointOfAccess === undefined) return `"${named}" is no point of access that is spoken here`;
+    const transport = this.#transports.find(({ schemes }) => schemes.includes(pointOfAccess.scheme));
+    if (transport === undefined) return `${named}: ${pointOfAccess.scheme} is not spoken over this link`;
+    const obstacle = transport.obstacleTo(pointOfAccess);
+    return obstacle === undefined ? { transport, pointOfAccess } : `${named}: ${obstacle}`;
   }
 }
 
-function wayOut(error: unknown, { name, localAddress, port }: LinkConfig): string {
-  const code = errnoCode(error instanceof Error ? error.cause : error);
-  if (code === 'EADDRNOTAVAIL') {
-    return `bring the link up, or set localAddress of link ${name} to an address of this machine ("ip address" lists them), not ${localAddress}`;
-  }
-  if (code === 'EADDRINUSE') {
-    return `end the program that uses it ("ss -ulnp" lists them), or set another port of link ${name}`;
-  }
-  if (code === 'EACCES') {
-    return `choose a port of link ${name} above 1023, not ${port}, or give this user the right to it`;
-  }
-  return `check localAddress of link ${name}`;
-}
-
-/** A binding whose host name is looked up when it is first used, and again after a failed look-up. */
-class ResolvingBinding implements Binding {
-  readonly #host: Host;
-  readonly #endpoint: CoapEndpoint;
-  readonly #pointOfAccess: string;
-  #binding: CoapBinding | undefined;
-
-  constructor(host: Host, endpoint: CoapEndpoint, pointOfAccess: string) {
-    this.#host = host;
-    this.#endpoint = endpoint;
-    this.#pointOfAccess = pointOfAccess;
-  }
-
-  async send(
-    request: RequestPrimitive,
-    options: SendOptions,
-  ): Promise<Result<ResponsePrimitive, DeliveryError>> {
-    if (this.#binding === undefined) {
-      const parsed = parsePointOfAccess(this.#pointOfAccess);
-      if (parsed?.scheme !== 'coap') {
-        return err({ kind: 'unreachable', message: `${this.#pointOfAccess} is no CoAP point of access` });
-      }
-      try {
-        const address = await this.#host.network.resolve(parsed.host);
-        const peer = { address, port: parsed.port };
-        this.#binding = new CoapBinding({ endpoint: this.#endpoint, clock: this.#host.clock, peer });
-      } catch (error) {
-        return err({ kind: 'unreachable', message: errorText(error) });
-      }
-    }
-    return this.#binding.send(request, options);
-  }
-
-  close(): Promise<void> {
-    return Promise.resolve();
-  }
-}
+/** What a link that only asks says to requests. */
+const refuse: RequestHandler = ({ requestIdentifier }) =>
+  Promise.resolve({ responseStatusCode: ResponseStatusCode.operationNotAllowed, requestIdentifier });

@@ -52,7 +52,7 @@ export interface ServiceOptions {
   readonly config: GatewayConfig;
   readonly streams: ReadonlyMap<StreamName, DeliveryOrder>;
   readonly log: ReadingLog;
-  readonly access: Pick<LinkAccess, 'pointOfAccess' | 'cseClient'>;
+  readonly access: Pick<LinkAccess, 'cseClient' | 'pointOfAccessFor' | 'obstacleTo' | 'leave'>;
   readonly linkName: string;
   readonly downlink: Downlink;
   readonly journal: HandoverJournal;
@@ -96,7 +96,7 @@ export class Service {
     this.#servingSinceMs = host.clock.monotonicMs();
     this.#aeId = aeId(`S${device}`);
     const home = homeAeOf(device, inCse.cseBaseName);
-    this.#home = access.cseClient(inCse.pointOfAccess, home.aeId);
+    this.#home = access.cseClient(inCse, home.aeId);
     this.#record = new ServingRecord(this.#home, `${home.address}/serving`);
     const readers = [inCse.cseId, `${inCse.cseId}/*`];
     this.#context = new BundleContext({ device, aeId: this.#aeId, streams: containersOf(options), readers });
@@ -251,7 +251,8 @@ export class Service {
         syncLog: () => log.sync(),
         clientFor: (cse) => this.#clientFor(cse),
         destinationFor: (cse, epoch) => this.#destinationFor(cse, epoch),
-        link: { name: linkName, pointOfAccess: access.pointOfAccess },
+        link: { name: linkName, pointOfAccessFor: (cse) => access.pointOfAccessFor(cse) },
+        leave: (cse) => void access.leave(cse),
         aes: { [config.device]: this.#aeId },
         graceMs,
         isPolling: config.downlink.pollMs !== undefined,
@@ -457,7 +458,7 @@ export class Service {
   async #ensure(client: CseClient, serving: Serving, signal: AbortSignal): Promise<boolean> {
     const { config, access, telling } = this.#options;
     const { cse, epoch } = serving;
-    const wanted = { epoch, state: 'serving' as const, pointOfAccess: access.pointOfAccess };
+    const wanted = { epoch, state: 'serving' as const, pointOfAccess: access.pointOfAccessFor(cse) };
     const limits = { deadlineMs: config.handover.phaseDeadlineMs, signal };
     const outcome = await this.#context
       .ensure(client, cse, wanted, limits)
@@ -480,11 +481,14 @@ export class Service {
     if (!caught.ok && !isRejectedWith(caught.error, ResponseStatusCode.notFound)) {
       return { kind: 'failed', reason: caught.error.message };
     }
-    return this.#context.release(client, cse, { epoch, graceMs: config.handover.graceMs }, { signal });
+    const mark = { epoch, graceMs: config.handover.graceMs };
+    const released = await this.#context.release(client, cse, mark, { signal });
+    if (released.kind === 'succeeded') void this.#options.access.leave(cse);
+    return released;
   }
 
   #clientFor(cse: CseReference): CseClient {
-    return this.#options.access.cseClient(cse.pointOfAccess, this.#aeId);
+    return this.#options.access.cseClient(cse, this.#aeId);
   }
 
   #destinationFor(cse: CseReference, epoch: Epoch): Destination {

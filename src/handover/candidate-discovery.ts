@@ -104,7 +104,7 @@ function candidateOf(fields: Fields & { hosting: Candidate['hosting'] }): Candid
   if (typeof cseBaseName !== 'string' || !/^[^/\s]{1,255}$/u.test(cseBaseName))
     return `${cseId} has no CSEBase name`;
   const pointsOfAccess = textsIn(fields.pointsOfAccess).filter(
-    (poa) => parsePointOfAccess(poa)?.scheme === 'coap',
+    (poa) => parsePointOfAccess(poa) !== undefined,
   );
   const cells: readonly unknown[] = Array.isArray(fields.coverage) ? fields.coverage : [];
   const coverage = cells

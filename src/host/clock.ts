@@ -103,3 +103,12 @@ export function withDeadline<T>(clock: Clock, limitMs: Millis, what: string, wor
 export function settle(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
+
+/**
+ * The same for promises alone, several times cheaper: resolves when no promise has anything left to run, without a turn of
+ * the event loop. Whoever waits like this for long keeps timers, files and sockets of the machine from being served.
+ */
+export function settlePromises(): Promise<void> {
+  // A tick runs only when the queue of promise jobs is empty, whatever the jobs in it add.
+  return new Promise((resolve) => queueMicrotask(() => process.nextTick(resolve)));
+}

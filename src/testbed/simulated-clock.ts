@@ -12,7 +12,8 @@ interface Timer {
 
 /**
  * A clock that stands still until `advance` is called. Between two timers everything that became runnable runs to its
- * end (one real turn of the event loop), so a run is repeated exactly as long as nothing awaits real input or output.
+ * end (`settle`: one real turn of the event loop unless another way is given), so a run is repeated exactly as long as
+ * nothing awaits real input or output.
  */
 export class SimulatedClock implements Clock {
   #nowMs = 0;
@@ -21,9 +22,11 @@ export class SimulatedClock implements Clock {
   #advancing = false;
   #cancelled = 0;
   #heap: Timer[] = [];
+  readonly #settle: () => Promise<void>;
 
-  constructor(options: { unixMs?: UnixMillis } = {}) {
+  constructor(options: { unixMs?: UnixMillis; settle?: () => Promise<void> } = {}) {
     this.#wallOffsetMs = options.unixMs ?? Date.UTC(2026, 0, 1);
+    this.#settle = options.settle ?? settle;
   }
 
   /** Timers that are still to run. */
@@ -64,13 +67,13 @@ export class SimulatedClock implements Clock {
     this.#advancing = true;
     try {
       const endMs = this.#nowMs + durationMs;
-      await settle();
+      await this.#settle();
       for (let next = this.#take(endMs); next !== undefined; next = this.#take(endMs)) {
         this.#nowMs = next.dueMs;
         const action = next.action;
         next.action = undefined;
         action?.();
-        await settle();
+        await this.#settle();
       }
       this.#nowMs = endMs;
     } finally {
@@ -86,7 +89,7 @@ export class SimulatedClock implements Clock {
     };
     work.then(mark, mark);
     const endMs = this.#nowMs + limitMs;
-    await settle();
+    await this.#settle();
     while (!settled) {
       const next = this.#peek();
       assert(

@@ -8,7 +8,7 @@ import { ResponseStatusCode } from '../../src/onem2m/enums.ts';
 import { millis } from '../../src/base/units.ts';
 import type { AcmeNetwork } from './acme-network.ts';
 import { defects, register } from './defects-table.ts';
-import type { Report } from './report.ts';
+import type { Report } from '../real/report.ts';
 
 const part = 'known defects';
 

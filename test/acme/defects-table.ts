@@ -11,7 +11,7 @@ import type { CseClient, CseOutcome } from '../../src/onem2m/cse-client.ts';
 import { Operation, ResourceType, ResponseStatusCode } from '../../src/onem2m/enums.ts';
 import { adminOriginator } from './acme-network.ts';
 import type { AcmeNetwork } from './acme-network.ts';
-import { run } from './set-up.ts';
+import { run } from '../real/programs.ts';
 
 /** What a probe works with: an AE of its own with a container at mn1. */
 export interface ProbeBench {

@@ -6,7 +6,7 @@ import type { Clock } from '../../src/host/clock.ts';
 import type { HeldResource } from '../../src/testbed/drive/cse-host-process.ts';
 import { adminOriginator } from './acme-network.ts';
 import type { AcmeName, AcmeNetwork } from './acme-network.ts';
-import { run } from './set-up.ts';
+import { run } from '../real/programs.ts';
 
 const askMs = 20_000;
 

@@ -1,16 +1,10 @@
 // What the run against ACME CSE needs on the machine: a Python with venv, mosquitto, and ACME itself in a virtual
 // environment outside the repository, kept for the next run. Versions are pinned by requirements.txt.
-import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
 import * as fs from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { BatonError, errorText } from '../../src/base/errors.ts';
-
-/** The machine or its network lacks something: nothing is proven. */
-export class NotRunError extends BatonError {
-  readonly code = 'not-run';
-}
+import { errorText } from '../../src/base/errors.ts';
+import { NotRunError, install, needPrograms, run, succeeds } from '../real/programs.ts';
 
 /** The version that the table of differences speaks of. */
 export const acmeVersion = '2026.5.1';
@@ -25,14 +19,13 @@ export interface Programs {
 /** From the root of the repository, where npm starts scripts. */
 const requirements = join('test', 'acme', 'requirements.txt');
 const pythonMinor = 11;
-const aptMs = 420_000;
 const pipMs = 300_000;
 const shortMs = 60_000;
 
 /** Installs what is missing. Throws `NotRunError` with the way out when that cannot be done. */
 export async function setUp(tell: (text: string) => void): Promise<Programs> {
   await needPython(tell);
-  if (!(await succeeds('mosquitto', ['-h']))) await install(['mosquitto'], tell);
+  await needPrograms([{ command: 'mosquitto', debianPackage: 'mosquitto' }], tell);
   const wanted = await fs.readFile(requirements, 'utf8').catch((cause: unknown) => {
     throw new NotRunError(`${requirements} cannot be read: ${errorText(cause)}; start by npm run test:acme`);
   });
@@ -73,63 +66,4 @@ async function environment(wanted: string, tell: (text: string) => void): Promis
     const wayOut = 'is the network up, and does pip reach a package index?';
     throw new NotRunError(`ACME CSE cannot be installed: ${errorText(cause)}; ${wayOut}`, { cause });
   }
-}
-
-async function install(packages: readonly string[], tell: (text: string) => void): Promise<void> {
-  tell(`installing ${packages.join(', ')} from Debian`);
-  const asRoot = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
-  const apt = [...asRoot, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-q', '-y'];
-  const locked = ['-o', 'DPkg::Lock::Timeout=400'];
-  try {
-    await run(...split([...apt, ...locked, 'update']), aptMs);
-    await run(...split([...apt, ...locked, 'install', '--no-install-recommends', ...packages]), aptMs);
-  } catch (cause) {
-    const wayOut = `install ${packages.join(' and ')} by hand`;
-    throw new NotRunError(`${errorText(cause)}; ${wayOut}`, { cause });
-  }
-}
-
-function split([command = '', ...args]: readonly string[]): [string, readonly string[]] {
-  return [command, args];
-}
-
-async function succeeds(command: string, args: readonly string[]): Promise<boolean> {
-  return run(command, args, shortMs).then(
-    () => true,
-    () => false,
-  );
-}
-
-const running = new Set<ChildProcess>();
-
-/** Ends the commands that are under way. */
-export function endCommands(): void {
-  for (const child of running) child.kill('SIGTERM');
-}
-
-/** What a command prints until its end; rejects with the end of what it said when it fails or takes too long. */
-export function run(command: string, args: readonly string[], timeoutMs: number): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: timeoutMs,
-      killSignal: 'SIGKILL',
-    });
-    running.add(child);
-    let said = '';
-    let complaint = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => (said += text));
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      complaint = (complaint + text).slice(-4000);
-    });
-    child.once('error', reject);
-    child.once('close', (code, signal) => {
-      running.delete(child);
-      const last = (complaint || said).trim().split('\n').slice(-2).join(' ').slice(-300);
-      // mosquitto shows its help with exit code 3.
-      if (code === 0 || (code === 3 && args.includes('-h'))) resolve(said);
-      else
-        reject(new Error(`${command} ${args.slice(0, 4).join(' ')} ended with ${signal ?? code}: ${last}`));
-    });
-  });
 }

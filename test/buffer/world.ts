@@ -11,7 +11,7 @@ import type { Entropy } from '../../src/host/entropy.ts';
 import type { Filesystem } from '../../src/host/filesystem.ts';
 import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
 import { SimulatedClock } from '../../src/testbed/simulated-clock.ts';
-import type { Choose } from '../../src/testbed/simulated-filesystem.ts';
+import type { Choose } from '../../src/testbed/simulated-disk.ts';
 
 export const streamA: StreamName = streamName('a');
 export const streamB: StreamName = streamName('b');

@@ -176,8 +176,10 @@ class World {
       streams: new Map([[stream, 'inOrder']]),
       log,
       access: {
-        pointOfAccess: ownPoa,
-        cseClient: (pointOfAccess, originator) =>
+        pointOfAccessFor: () => ownPoa,
+        obstacleTo: () => undefined,
+        leave: () => Promise.resolve(),
+        cseClient: ({ pointOfAccess }, originator) =>
           new CseClient({
             binding: this.network.binding(pointOfAccess, ownPoa),
             originator,
@@ -653,7 +655,8 @@ void t.test('a switch is not over before what was delivered is durable', async (
     clock,
     entropy: new SeededEntropy(1),
     clientFor: undefined as never,
-    link: { name: 'cell0', pointOfAccess: ownPoa },
+    link: { name: 'cell0', pointOfAccessFor: () => ownPoa },
+    leave: () => undefined,
     aes: {},
     graceMs: millis(1),
     isPolling: false,

@@ -469,7 +469,7 @@ void t.test('targets: whatever is published', (t) => {
         parsed.cseId.startsWith('/') &&
         ['instantiated', 'provisioned', 'notProvisioned'].includes(hosting) &&
         parsed.coverage.every(({ arfcn, pci }) => Number.isInteger(arfcn) && Number.isInteger(pci)) &&
-        parsed.pointsOfAccess.every((poa) => poa.startsWith('coap://'))
+        parsed.pointsOfAccess.every((poa) => /^(?:coap|mqtt)s?:\/\//iu.test(poa))
       );
     }),
     { numRuns: 2000 },

@@ -3,7 +3,7 @@
 import t from 'tap';
 import { settle } from '../../src/host/clock.ts';
 import { SimulatedFilesystem } from '../../src/testbed/simulated-filesystem.ts';
-import type { Choose } from '../../src/testbed/simulated-filesystem.ts';
+import type { Choose } from '../../src/testbed/simulated-disk.ts';
 
 const lose: Choose = () => 0;
 const keep: Choose = (options) => options - 1;
@@ -139,4 +139,17 @@ void t.test('faults: short write, full disk, damage, power cut', async (t) => {
   await settle();
   t.notOk(isAnswered, 'nothing returns after the power has gone');
   t.strictSame(await disk.crash(keep).list('/d'), []);
+});
+
+void t.test('a disk handed over by a killed process', async (t) => {
+  const first = new SimulatedFilesystem();
+  const file = await first.open('/a', { create: true });
+  await first.syncDirectory('/');
+  await file.write(Buffer.from('written'), 0);
+  const late = file.datasync();
+  const second = first.handOver();
+  t.equal(Buffer.from(second.contentOf('/a')).toString(), 'written', 'the kill loses nothing that was written');
+  t.equal(second.crash(() => 0).contentOf('/a').length, 0, 'but a power cut after it may still take it');
+  const settled = await Promise.race([late.then(() => 'returned'), Promise.resolve('silent')]);
+  t.equal(settled, 'silent', 'no call of the killed process returns');
 });

@@ -35,14 +35,15 @@ async function provision(context: CommandContext): Promise<number> {
   if (link === undefined) throw new IoError('the configuration has no link');
   // A running gateway holds the configured port; any other serves to ask.
   const { port: _, ...anyPort } = link;
-  const access = await LinkAccess.open(host, anyPort, config.handover.phaseDeadlineMs, (request) =>
-    Promise.resolve({
-      responseStatusCode: ResponseStatusCode.operationNotAllowed,
-      requestIdentifier: request.requestIdentifier,
-    }),
-  );
+  const access = await LinkAccess.open({
+    host,
+    link: anyPort,
+    deadlineMs: config.handover.phaseDeadlineMs,
+    mqtt: config.mqtt,
+    security: config.security,
+  });
   try {
-    const client = access.cseClient(pointOfAccess, home.aeId);
+    const client = access.cseClient(config.inCse, home.aeId);
     const outcome = await provisionHomeAe(client, home, cseBaseName, {
       operators: operator === undefined ? [] : [operator],
       gatewayAeId: `S${config.device}`,

@@ -24,11 +24,11 @@ import { createTemporaryDirectory } from '../../host/temporary-directory.ts';
 import type { TemporaryDirectory } from '../../host/temporary-directory.ts';
 import { formatPointOfAccess } from '../../onem2m/address.ts';
 import type { CseOutcome } from '../../onem2m/cse-client.ts';
-import { ResourceType, ResponseStatusCode } from '../../onem2m/enums.ts';
+import { ResourceType } from '../../onem2m/enums.ts';
 import { findDrive } from '../radio-field/drives.ts';
 import type { FakeStreamReport } from '../sensor/fake-sensor.ts';
 import { inCseNames } from './cse-host-process.ts';
-import type { HeldResource } from './cse-host-process.ts';
+import type { HeldResource, TestbedTransport } from './cse-host-process.ts';
 import type { DeliveryOrder } from '../../uplink/lane-options.ts';
 import { LineReplies } from './line-replies.ts';
 
@@ -45,6 +45,8 @@ export interface ForeignCses {
 export interface TrialWorldOptions {
   readonly host: Host;
   readonly localSockets: LocalSockets;
+  /** Name of the gateway; `gw1` when absent. */
+  readonly device?: string;
   readonly drive: string;
   readonly seconds: number;
   readonly seed: number;
@@ -55,6 +57,8 @@ export interface TrialWorldOptions {
   readonly order?: DeliveryOrder;
   /** Keys of the gateway's configuration that differ from its defaults. */
   readonly config?: Readonly<Record<string, unknown>>;
+  /** How the testbed's CSEs are reached; `coap` when absent. */
+  readonly transport?: TestbedTransport;
   /** CSEs to use instead of the testbed's; there is no relay before them, and no order can be given to them. */
   readonly cses?: ForeignCses;
   readonly onEvent?: (event: GatewayEvent) => void;
@@ -69,7 +73,7 @@ export interface TrialEvidenceRaw {
   readonly held: readonly HeldResource[];
 }
 
-const device = 'gw1';
+const deviceDefault = 'gw1';
 const statusPeriodMs = millis(250);
 const answerMs = millis(10_000);
 
@@ -224,12 +228,12 @@ export class TrialWorld {
 
   /** An operator creates a command for the gateway at the CSE `area`. */
   async createCommand(area: string, content: unknown): Promise<CseOutcome> {
-    const container = `cse-${area}/${device}/${commandContainer}`;
+    const container = `cse-${area}/${this.#device}/${commandContainer}`;
     const pointOfAccess = this.#ready?.mn[area];
     assert(pointOfAccess !== undefined, `the world has no CSE ${area}`);
     return this.#asOperator((access) =>
       access
-        .cseClient(pointOfAccess, inCseNames.operator)
+        .cseClient({ cseId: `/id-${area}`, pointOfAccess }, inCseNames.operator)
         .create(container, ResourceType.contentInstance, { contentInstance: { content } }),
     );
   }
@@ -316,7 +320,8 @@ export class TrialWorld {
   async #startCses(gatewayPort: number): Promise<Ready['ready']> {
     const { seed, seconds, drive, rttMs, host, cses } = this.#options;
     if (cses !== undefined) {
-      return { in: cses.in, mn: cses.mn, notify: formatPointOfAccess('coap', '127.0.0.1', gatewayPort) };
+      const notify = formatPointOfAccess('coap', '127.0.0.1', gatewayPort);
+      return { in: cses.in, mn: cses.mn, notify, brokers: [] };
     }
     const areas = [...new Set(findDrive(drive).cells.map(({ area }) => area))];
     const number = (name: string, value: number): string[] => [`--${name}`, String(value)];
@@ -327,12 +332,17 @@ export class TrialWorld {
         ...number('rtt-ms', rttMs),
         ...number('seed', seed),
         ...['--drive', drive],
+        ...['--transport', this.#options.transport ?? 'coap'],
         ...number('seconds', seconds),
         ...number('gateway-port', gatewayPort),
       ],
       onErrorLine: (line) => this.#options.onNotice?.(`CSEs: ${line}`),
     });
     return ((await this.#cses.next('ready', host.clock, answerMs)) as unknown as Ready).ready;
+  }
+
+  get #device(): string {
+    return this.#options.device ?? deviceDefault;
   }
 
   get #sensorPath(): string {
@@ -348,14 +358,8 @@ export class TrialWorld {
     await this.#modem.start({
       module: new URL('../modem/fake-modem-process.js', import.meta.url),
       args: [
-        '--drive',
-        drive,
-        '--seed',
-        String(seed),
-        '--seconds',
-        String(seconds),
-        '--link',
-        this.#modemPath,
+        ...['--drive', drive, '--seed', String(seed)],
+        ...['--seconds', String(seconds), '--link', this.#modemPath],
       ],
       onErrorLine: (line) => this.#options.onNotice?.(`modem: ${line}`),
     });
@@ -364,7 +368,7 @@ export class TrialWorld {
 
   #config(ready: Ready['ready'], port: number): Record<string, unknown> {
     return {
-      device,
+      device: this.#device,
       dataDirectory: 'data',
       inCse: {
         pointOfAccess: ready.in,
@@ -380,6 +384,7 @@ export class TrialWorld {
           modem: { path: this.#modemPath, periodMs: 500 },
         },
       ],
+      mqtt: { brokers: ready.brokers.map(([url, advertise]) => ({ url, advertise })) },
       sensors: [
         {
           name: 'weather',
@@ -402,12 +407,13 @@ export class TrialWorld {
   #provision(ready: Ready['ready']): Promise<void> {
     const { drive } = this.#options;
     return this.#asOperator(async (access) => {
-      const home = homeAeOf(device, inCseNames.cseBaseName);
-      const client = access.cseClient(ready.in, home.aeId);
-      const rights = { operators: [inCseNames.operator], gatewayAeId: `S${device}` };
+      const home = homeAeOf(this.#device, inCseNames.cseBaseName);
+      const inCse = { cseId: inCseNames.cseId, pointOfAccess: ready.in };
+      const client = access.cseClient(inCse, home.aeId);
+      const rights = { operators: [inCseNames.operator], gatewayAeId: `S${this.#device}` };
       const provisioned = await provisionHomeAe(client, home, inCseNames.cseBaseName, rights);
       if (!provisioned.ok) throw new IoError(`the home AE cannot be made: ${provisioned.error.message}`);
-      const operator = access.cseClient(ready.in, inCseNames.operator);
+      const operator = access.cseClient(inCse, inCseNames.operator);
       for (const [area, pointOfAccess] of Object.entries(ready.mn)) {
         const coverage = findDrive(drive)
           .cells.filter((cell) => cell.area === area)
@@ -429,13 +435,11 @@ export class TrialWorld {
 
   /** Lets `work` speak to CSEs from a port of its own. */
   async #asOperator<T>(work: (access: LinkAccess) => Promise<T>): Promise<T> {
-    const access = await LinkAccess.open(
-      this.#options.host,
-      { name: 'operator', localAddress: '127.0.0.1' },
-      millis(5000),
-      ({ requestIdentifier }) =>
-        Promise.resolve({ responseStatusCode: ResponseStatusCode.operationNotAllowed, requestIdentifier }),
-    );
+    const access = await LinkAccess.open({
+      host: this.#options.host,
+      link: { name: 'operator', localAddress: '127.0.0.1' },
+      deadlineMs: millis(5000),
+    });
     try {
       return await work(access);
     } finally {
@@ -486,5 +490,7 @@ interface Ready {
     readonly in: string;
     readonly mn: Readonly<Record<string, string>>;
     readonly notify: string;
+    /** Brokers as the gateway and as the CSEs reach them. */
+    readonly brokers: readonly (readonly [relay: string, broker: string])[];
   };
 }
