@@ -1,7 +1,6 @@
 import { errorText } from '../base/errors.ts';
 import type { Epoch } from '../base/units.ts';
 import type { Downlink } from '../downlink/downlink.ts';
-import { commandContainer } from '../handover/context.ts';
 import type { BundleContext } from '../handover/context.ts';
 import type { CseReference, Serving } from '../handover/handover-state.ts';
 import { sleep } from '../host/clock.ts';
@@ -19,7 +18,7 @@ export async function keepPolling(options: {
   readonly config: Pick<GatewayConfig, 'downlink'>;
   readonly telling: Telling;
   readonly downlink: Pick<Downlink, 'catchUp'>;
-  readonly context: Pick<BundleContext, 'aeAddress'>;
+  readonly context: Pick<BundleContext, 'commandAddress'>;
   /** Undefined while a handover is under way, which fetches for itself. */
   readonly serving: () => Serving | undefined;
   readonly clientFor: (cse: CseReference) => CseClient;
@@ -35,7 +34,7 @@ export async function keepPolling(options: {
     if (signal.aborted || serving === undefined) continue;
     if (serving.epoch !== epoch) seen = new Set();
     epoch = serving.epoch;
-    const container = `${options.context.aeAddress(serving.cse)}/${commandContainer}`;
+    const container = options.context.commandAddress(serving.cse);
     try {
       // What cannot be fetched now is fetched next time; that the path is down is the uplink's to tell.
       await downlink.catchUp(options.clientFor(serving.cse), container, { signal }, seen);

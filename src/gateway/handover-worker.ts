@@ -3,7 +3,6 @@ import type { Clock } from '../host/clock.ts';
 import { randomHex } from '../host/entropy.ts';
 import type { Entropy } from '../host/entropy.ts';
 import type { BundleContext } from '../handover/context.ts';
-import { commandContainer } from '../handover/context.ts';
 import type { HandoverWorker, WorkContext, WorkOutcome } from '../handover/runner.ts';
 import type { ServingRecord } from '../handover/serving-record.ts';
 import { isRenewal, servingAfter, writtenEpoch } from '../handover/handover-state.ts';
@@ -48,7 +47,7 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
   const { context, record, uplink, owed, clientFor, link, graceMs } = options;
   return {
     prepare: (transaction, work) =>
-      context.ensure(
+      context.prepare(
         clientFor(transaction.target),
         transaction.target,
         {
@@ -111,7 +110,7 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
 
     undo: async (transaction, work) => {
       const { target, epoch } = transaction;
-      const undone = await context.undo(clientFor(target), target, { epoch, graceMs }, callOptions(work));
+      const undone = await context.release(clientFor(target), target, { epoch, graceMs }, callOptions(work));
       if (undone.kind === 'succeeded') options.leave(target);
       return undone;
     },
@@ -129,7 +128,7 @@ async function catchUp(
   // An epoch that is not claimed has no ledger.
   if (!isProvisional) await owed.add({ kind: 'ledger', epoch, firstSeqs });
   // The target may hold commands from an earlier stay that were sent there after we had left.
-  const waiting = `${context.aeAddress(target)}/${commandContainer}`;
+  const waiting = context.commandAddress(target);
   const [, label, commands, found] = await Promise.all([
     owed.settleLedgers(work.signal),
     context.label(
@@ -153,7 +152,7 @@ async function catchUpSource(
   const { source, isProvisional } = transaction;
   // Provisionally, the source stays as it is: its notifications still arrive.
   if (source === undefined || isProvisional || isRenewal(transaction)) return { kind: 'succeeded' };
-  const container = `${context.aeAddress(source.cse)}/${commandContainer}`;
+  const container = context.commandAddress(source.cse);
   const caught = await downlink.catchUp(clientFor(source.cse), container, callOptions(work));
   if (caught.ok || isRejectedWith(caught.error, ResponseStatusCode.notFound)) return { kind: 'succeeded' };
   // Its last commands are fetched when it answers again.
@@ -168,7 +167,7 @@ async function readBack(
   nonce: string,
   work: WorkContext,
 ): Promise<WorkOutcome> {
-  const address = `${context.aeAddress(target)}/${commandContainer}/${echoName(nonce)}`;
+  const address = `${context.commandAddress(target)}/${echoName(nonce)}`;
   const read = await clientFor(target).retrieve(address, callOptions(work));
   return read.ok ? { kind: 'succeeded' } : { kind: 'failed', reason: read.error.message };
 }
@@ -192,7 +191,7 @@ async function verify(
     const written = await options
       .clientFor(target)
       .create(
-        `${options.context.aeAddress(target)}/${commandContainer}`,
+        options.context.commandAddress(target),
         ResourceType.contentInstance,
         { contentInstance: { resourceName: echoName(nonce), content: { echo: nonce } } },
         { ...callOptions(work), resultContent: ResultContent.nothing },

@@ -14,7 +14,9 @@ import type { ReadingLog } from '../buffer/reading-log.ts';
 import type { HandoverDecision } from '../decision/decision.ts';
 import { answerDeadlineMs, defaultServicePathPolicy } from '../decision/service-path.ts';
 import type { Downlink } from '../downlink/downlink.ts';
-import { BundleContext, commandContainer } from '../handover/context.ts';
+import { gatewayBundle } from '../handover/bundle-manifest.ts';
+import { BundleContext } from '../handover/context.ts';
+import type { ContextOutcome } from '../handover/context.ts';
 import { homeAeOf } from '../handover/home-ae.ts';
 import { HandoverRunner } from '../handover/runner.ts';
 import type { HandoverJournal, HandoverRecord, WorkOutcome } from '../handover/runner.ts';
@@ -99,7 +101,9 @@ export class Service {
     this.#home = access.cseClient(inCse, home.aeId);
     this.#record = new ServingRecord(this.#home, `${home.address}/serving`);
     const readers = [inCse.cseId, `${inCse.cseId}/*`];
-    this.#context = new BundleContext({ device, aeId: this.#aeId, streams: containersOf(options), readers });
+    this.#context = new BundleContext(
+      gatewayBundle({ device, aeId: this.#aeId, streams: containersOf(options), readers }),
+    );
     this.#owed = new OwedWork({
       store: options.owedStore,
       record: this.#record,
@@ -316,7 +320,7 @@ export class Service {
     const client = this.#clientFor(serving.cse);
     try {
       if (!(await this.#ensure(client, serving, signal))) return;
-      const container = `${this.#context.aeAddress(serving.cse)}/${commandContainer}`;
+      const container = this.#context.commandAddress(serving.cse);
       const caught = await this.#options.downlink.catchUp(client, container, { signal });
       if (caught.ok) this.#isToRefresh = false;
     } catch (error) {
@@ -461,14 +465,11 @@ export class Service {
     const wanted = { epoch, state: 'serving' as const, pointOfAccess: access.pointOfAccessFor(cse) };
     const limits = { deadlineMs: config.handover.phaseDeadlineMs, signal };
     const outcome = await this.#context
-      .ensure(client, cse, wanted, limits)
-      .catch((error: unknown): WorkOutcome => ({ kind: 'failed', reason: errorText(error) }));
+      .repair(client, cse, wanted, limits)
+      .catch((error: unknown): ContextOutcome => ({ kind: 'failed', reason: errorText(error) }));
     if (outcome.kind === 'succeeded') telling.alarms.clear('context');
     else if (!signal.aborted) {
-      telling.alarms.raise(
-        'context',
-        `context at ${cse.cseId}: ${'reason' in outcome ? outcome.reason : outcome.kind}`,
-      );
+      telling.alarms.raise('context', `context at ${cse.cseId}: ${outcome.reason}`);
     }
     return outcome.kind === 'succeeded';
   }
@@ -476,7 +477,7 @@ export class Service {
   async #releaseOrphan(cse: CseReference, epoch: Epoch, signal: AbortSignal): Promise<WorkOutcome> {
     const { downlink, config } = this.#options;
     const client = this.#clientFor(cse);
-    const container = `${this.#context.aeAddress(cse)}/${commandContainer}`;
+    const container = this.#context.commandAddress(cse);
     const caught = await downlink.catchUp(client, container, { signal });
     if (!caught.ok && !isRejectedWith(caught.error, ResponseStatusCode.notFound)) {
       return { kind: 'failed', reason: caught.error.message };
