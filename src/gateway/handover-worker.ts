@@ -91,22 +91,7 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
 
     catchUp: (transaction, work) => catchUp(options, transaction, work),
 
-    release: async (transaction, work) => {
-      const { source, abandoned } = transaction;
-      const mark = { epoch: toEpoch(transaction.epoch - 1), graceMs };
-      const left = [isRenewal(transaction) ? undefined : source?.cse, abandoned]
-        .filter((cse) => cse !== undefined)
-        .filter(({ cseId }) => cseId !== transaction.target.cseId);
-      const released = await Promise.all(
-        left.map((cse) => context.release(clientFor(cse), cse, mark, callOptions(work))),
-      );
-      const failed = released.find(({ kind }) => kind !== 'succeeded');
-      if (failed !== undefined) return failed;
-      // What came between the last look and the end of the subscription is still there.
-      const caught = await catchUpSource(options, transaction, work);
-      if (caught.kind === 'succeeded') for (const cse of left) options.leave(cse);
-      return caught;
-    },
+    release: (transaction, work) => release(options, transaction, work),
 
     undo: async (transaction, work) => {
       const { target, epoch } = transaction;
@@ -115,6 +100,29 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
       return undone;
     },
   };
+}
+
+/** Leaves the source, and what a restart left half prepared; the last commands of the source are fetched. */
+async function release(
+  options: HandoverWorkerOptions,
+  transaction: Transaction,
+  work: WorkContext,
+): Promise<WorkOutcome> {
+  const { context, clientFor, graceMs } = options;
+  const { source, abandoned } = transaction;
+  const mark = { epoch: toEpoch(transaction.epoch - 1), graceMs };
+  const left = [isRenewal(transaction) ? undefined : source?.cse, abandoned]
+    .filter((cse) => cse !== undefined)
+    .filter(({ cseId }) => cseId !== transaction.target.cseId);
+  const released = await Promise.all(
+    left.map((cse) => context.release(clientFor(cse), cse, mark, callOptions(work))),
+  );
+  const failed = released.find(({ kind }) => kind !== 'succeeded');
+  if (failed !== undefined) return failed;
+  // What came between the last look and the end of the subscription is still there.
+  const caught = await catchUpSource(options, transaction, work);
+  if (caught.kind === 'succeeded') for (const cse of left) options.leave(cse);
+  return caught;
 }
 
 /** Writes down where each stream begins, says at the target that it serves, fetches what the source could not deliver. */

@@ -34,7 +34,7 @@ import type { DeliveryOrder, Exchange, UplinkObserver } from '../uplink/lane-opt
 import { Uplink } from '../uplink/uplink.ts';
 import { keepPolling } from './command-poll.ts';
 import { keepDiscovering } from './candidate-search.ts';
-import { explainDecision, isRunning, referenceOf } from './candidate-reference.ts';
+import { chooseTarget, explainDecision, referenceOf } from './candidate-reference.ts';
 import { decisionPolicy } from './config.ts';
 import type { GatewayConfig } from './config.ts';
 import { containersOf } from './containers-of.ts';
@@ -101,9 +101,8 @@ export class Service {
     this.#home = access.cseClient(inCse, home.aeId);
     this.#record = new ServingRecord(this.#home, `${home.address}/serving`);
     const readers = [inCse.cseId, `${inCse.cseId}/*`];
-    this.#context = new BundleContext(
-      gatewayBundle({ device, aeId: this.#aeId, streams: containersOf(options), readers }),
-    );
+    const bundle = { device, aeId: this.#aeId, streams: containersOf(options), readers };
+    this.#context = new BundleContext(gatewayBundle(bundle));
     this.#owed = new OwedWork({
       store: options.owedStore,
       record: this.#record,
@@ -178,24 +177,18 @@ export class Service {
     this.#pilot.takeSample(sample);
   }
 
-  /** Begins a handover by order of an operator. */
-  async orderHandover(target: string | undefined): Promise<Readonly<Record<string, unknown>>> {
+  /** Begins a handover by order of an operator, or only tells what would be begun. */
+  async orderHandover(
+    target: string | undefined,
+    isDryRun = false,
+  ): Promise<Readonly<Record<string, unknown>>> {
     const serving = servingOf(this.#state)?.cse.cseId;
-    const others = this.#pilot.candidates.filter(({ cseId }) => cseId !== serving);
-    const chosen =
-      target === undefined ? others.find(isRunning) : others.find(({ cseId }) => cseId === target);
-    const reference = chosen === undefined ? undefined : referenceOf(chosen);
-    if (reference === undefined) {
-      const known = others.map(({ cseId }) => cseId).join(', ');
-      return {
-        accepted: false,
-        reason: `${target ?? 'no target'} is no candidate; known: ${known || 'none'}`,
-      };
-    }
-    const accepted = await this.#begin('operator', reference, []);
-    return accepted
-      ? { accepted, target: reference.cseId }
-      : { accepted, reason: `not possible while ${this.#state.kind}` };
+    const chosen = chooseTarget(this.#pilot.candidates, serving, target);
+    if (typeof chosen === 'string') return { accepted: false, reason: chosen };
+    const isFree = !this.#runner.isBusy && this.#state.kind !== 'fenced';
+    const isBegun = isDryRun ? isFree : await this.#begin('operator', chosen, []);
+    if (!isBegun) return { accepted: false, reason: `not possible while ${this.#state.kind}` };
+    return { accepted: true, target: chosen.cseId, ...(isDryRun ? { isDryRun } : {}) };
   }
 
   /** Lets a fenced gateway serve again, by order of an operator who has stopped the other one. */

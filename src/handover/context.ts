@@ -165,7 +165,7 @@ export class BundleContext {
       ...((ae.announceTo ?? []).length === 0 ? {} : { announceTo: null }),
     };
     const [labelled, unsubscribed] = await Promise.all([
-      client.update(address, { ae: left as Ae }, { ...options, resultContent: ResultContent.attributes }),
+      client.update(address, { ae: left }, { ...options, resultContent: ResultContent.attributes }),
       isOwn
         ? client.delete(`${address}/${commandContainer}/${commandSubscription}`, options)
         : Promise.resolve(undefined),

@@ -75,12 +75,19 @@ export class ServingRecord {
   }
 
   async #newestEpoch(options: CallOptions): Promise<Result<Epoch, CseFailure>> {
-    const outcome = await this.#client.retrieve(`${this.#container}/la`, options);
-    if (outcome.ok) return this.#epochOf(outcome.value);
-    if (!isRejectedWith(outcome.error, ResponseStatusCode.notFound)) return outcome;
+    const newest = await this.#newestInstance(options);
+    if (!newest.ok) return newest;
+    if (newest.value !== undefined) return ok(newest.value);
     // An empty container and a missing one answer alike; only the latter is an error.
     const container = await this.#client.retrieve(this.#container, options);
     return container.ok ? ok(toEpoch(0)) : container;
+  }
+
+  /** Epoch of the newest instance; undefined when there is none. */
+  async #newestInstance(options: CallOptions): Promise<Result<Epoch | undefined, CseFailure>> {
+    const outcome = await this.#client.retrieve(`${this.#container}/la`, options);
+    if (outcome.ok) return this.#epochOf(outcome.value);
+    return isRejectedWith(outcome.error, ResponseStatusCode.notFound) ? ok(undefined) : outcome;
   }
 
   /**
@@ -124,9 +131,10 @@ export class ServingRecord {
     options: CallOptions = {},
   ): Promise<WorkOutcome> {
     const wanted = { entry, strays };
-    const latest = await this.#newestEpoch(options);
+    // A record that is empty and one that is missing answer alike here; the CREATE tells them apart.
+    const latest = await this.#newestInstance(options);
     if (!latest.ok) return this.#settleUnclaimed(wanted, latest.error, options);
-    if (latest.value >= entry.epoch) return this.#compare(wanted, options);
+    if (latest.value !== undefined && latest.value >= entry.epoch) return this.#compare(wanted, options);
     const created = await this.#client.create(
       this.#container,
       ResourceType.contentInstance,
