@@ -18,6 +18,7 @@ export class ServingGuard {
   readonly #runner: HandoverRunner;
   readonly #deadlineMs: Millis;
   readonly #onAlarm: (text: string | undefined) => void;
+  readonly #checkMark: (signal: AbortSignal) => Promise<void>;
   #lookedMs: Millis | undefined;
 
   constructor(options: {
@@ -27,12 +28,15 @@ export class ServingGuard {
     deadlineMs: Millis;
     /** What is wrong with the record; undefined when it can be read and says what it should. */
     onAlarm: (text: string | undefined) => void;
+    /** Looks whether the AE at the serving CSE says that it serves: a release that arrived late marks it as moved. */
+    checkMark: (signal: AbortSignal) => Promise<void>;
   }) {
     this.#clock = options.clock;
     this.#record = options.record;
     this.#runner = options.runner;
     this.#deadlineMs = options.deadlineMs;
     this.#onAlarm = options.onAlarm;
+    this.#checkMark = options.checkMark;
   }
 
   /** Looks every `periodMs` until `signal` aborts. */
@@ -50,6 +54,7 @@ export class ServingGuard {
     const isRecent = this.#lookedMs !== undefined && nowMs - this.#lookedMs < spacingMs;
     if (isRecent || state.kind !== 'serving') return;
     this.#lookedMs = nowMs;
+    await this.#checkMark(signal);
     const { serving, strays = [] } = state;
     const ours = [this.#runner.nonce, ...strays];
     const view = await this.#record.look(serving.epoch, ours, { deadlineMs: this.#deadlineMs, signal });

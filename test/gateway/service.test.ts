@@ -586,6 +586,24 @@ void t.test('another gateway serves on: the one that is overtaken learns of it',
   t.equal(world.at('mn1').length, written, 'and writes nothing more (I6)');
 });
 
+void t.test('a release that arrives late is mended', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(6, [-80, -100, -110]);
+  const admin = world.client('CAdmin', 'mn1');
+  await world.awaited(
+    admin.update('cse-mn1/gw1', { ae: { labels: ['baton:dev=gw1', 'baton:state=moved'] } }),
+  );
+  await world.awaited(admin.update('cse-mn1/gw1', { ae: { expirationTime: '20260101T010000' } }));
+  await world.awaited(admin.delete('cse-mn1/gw1/cmd/cmd-sub'));
+  await world.pass(config.handover.recordCheckMs + 20_000);
+  t.ok(world.labels('mn1').includes('baton:state=serving'), 'it says again that it serves');
+  const ae = world.cses.mn1.dump().find(({ path }) => path === 'cse-mn1/gw1');
+  t.match(ae?.attributes.expirationTime, /^2027/, 'and does not expire');
+  await world.command('mn1', 'after');
+  await world.pass(200);
+  t.same(world.life.executed, ['after'], 'commands come down again');
+});
+
 void t.test('a deferred claim: data flows to the target while the IN-CSE is out of reach', async (t) => {
   const world = await openWorld(t, { ...config, handover: { ...config.handover, claim: 'deferred' } });
   await world.drive(5, [-80, -100, -110]);
