@@ -77,7 +77,7 @@ export class DtlsBinding implements Binding {
   readonly #library: () => Promise<DtlsLibrary>;
   readonly #openSocket: () => Promise<DatagramSocket>;
   readonly #resolvePeer: () => Promise<SocketAddress>;
-  readonly #credentials: DtlsCredentials;
+  readonly #credentials: () => Promise<DtlsCredentials>;
   readonly #clock: Clock;
   readonly #entropy: Entropy;
   readonly #handler: RequestHandler | undefined;
@@ -101,7 +101,8 @@ export class DtlsBinding implements Binding {
     openSocket: () => Promise<DatagramSocket>;
     /** Finds the address of the CSE; may throw `IoError`. */
     resolvePeer: () => Promise<SocketAddress>;
-    credentials: DtlsCredentials;
+    /** Gives identity and key when a session is opened; may throw `IoError`. */
+    credentials: () => Promise<DtlsCredentials>;
     clock: Clock;
     entropy: Entropy;
     /** Answers requests of the CSE; without one they get 4.04. */
@@ -245,13 +246,17 @@ export class DtlsBinding implements Binding {
     const { handshakeMs, flightMs } = this.#settings;
     let socket: DatagramSocket | undefined;
     try {
-      const [library, peer] = await Promise.all([this.#library(), this.#resolvePeer()]);
+      const [library, peer, credentials] = await Promise.all([
+        this.#library(),
+        this.#resolvePeer(),
+        this.#credentials(),
+      ]);
       socket = await this.#openSocket();
       const opened = await openDtlsSession({
         library,
         socket,
         peer,
-        credentials: this.#credentials,
+        credentials,
         clock: this.#clock,
         deadlineMs: handshakeMs,
         flightMs,

@@ -385,7 +385,7 @@ function openBench(settings: Partial<DtlsBindingSettings> = {}) {
       library: () => Promise.resolve(library),
       openSocket: () => Promise.resolve(wire.open(address)),
       resolvePeer: () => Promise.resolve(serverAt),
-      credentials,
+      credentials: () => Promise.resolve(credentials),
       clock: simulated,
       entropy: new SeededEntropy(2026),
       handler: answering,
