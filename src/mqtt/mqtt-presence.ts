@@ -76,6 +76,8 @@ const outstandingMaxDefault = 64;
 /** A session that lasts so long ends a row of failures. */
 const stableMs = 120_000;
 const silentMsMin = 1_000;
+/** A session that ends so many times in a row, soon after each beginning, is ended by somebody. */
+const suspiciousCount = 3;
 const unreachableMsMax = millis(5_000);
 const refusedMsMax = millis(60_000);
 const hearingsMax = 128;
@@ -296,7 +298,11 @@ export class MqttPresence {
     this.#past = sum(this.#past, live.exchange.counters);
     if (live.session.isOpen) live.session.abort();
     if (this.#clock.monotonicMs() - live.sinceMs >= stableMs) this.#failures = 0;
-    const lost: DeliveryError = { kind: 'unreachable', message: `MQTT session lost: ${reason}` };
+    const isRow = this.#failures >= suspiciousCount && pauseMsMax === refusedMsMax;
+    const guess = isRow
+      ? `; another client with the identifier ${this.#options.clientId} may be ending it`
+      : '';
+    const lost: DeliveryError = { kind: 'unreachable', message: `MQTT session lost: ${reason}${guess}` };
     live.exchange.fail(lost);
     this.#pause(lost, pauseMsMax);
   }
