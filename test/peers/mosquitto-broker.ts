@@ -55,8 +55,6 @@ export class Mosquitto {
       'per_listener_settings true',
       'log_type all',
       'log_dest stderr',
-      // Few, so that a client that sends more is thrown out.
-      'max_inflight_messages 5',
       // Started by root it would become a user who cannot read the folder.
       `user ${process.getuid?.() === 0 ? 'root' : 'nobody'}`,
       ...listeners.flatMap(section),
