@@ -86,6 +86,8 @@ export class DtlsBinding implements Binding {
   readonly #closed = new AbortController();
   #channel: Channel | undefined;
   #opening: Promise<Opened> | undefined;
+  /** The session that shakes hands. */
+  #pending: DtlsSession | undefined;
   #lastFailure: DeliveryError | undefined;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
   #handshakesInARow = 0;
@@ -197,11 +199,10 @@ export class DtlsBinding implements Binding {
   }
 
   #await(opening: Promise<Opened>, deadlineMs: Millis, signal: AbortSignal | undefined): Promise<Opened> {
-    const late = {
-      kind: 'deadline',
-      message: `no DTLS session within ${Math.round(deadlineMs)} ms`,
-    } as const;
-    const waited = withDeadline(this.#clock, deadlineMs, 'session', opening).catch(() => err(late));
+    const waited = withDeadline(this.#clock, deadlineMs, 'session', opening).catch(() => {
+      const message = this.#pending?.late(deadlineMs).message ?? 'no DTLS session in time';
+      return err({ kind: 'deadline', message } as const);
+    });
     if (signal === undefined) return waited;
     return new Promise((resolve) => {
       const onAbort = (): void => resolve(err({ kind: 'cancelled', message: 'withdrawn by the caller' }));
@@ -234,6 +235,7 @@ export class DtlsBinding implements Binding {
     this.#handshakesInARow += 1;
     this.#opening = this.#shakeHands().then((outcome) => {
       this.#opening = undefined;
+      this.#pending = undefined;
       if (outcome.ok) this.#install(outcome.value);
       else this.#failed += 1;
       this.#lastFailure = outcome.ok ? undefined : outcome.error;
@@ -261,6 +263,7 @@ export class DtlsBinding implements Binding {
         deadlineMs: handshakeMs,
         flightMs,
         signal: this.#closed.signal,
+        onSession: (session) => void (this.#pending = session),
       });
       if (!opened.ok) return err(deliveryError(opened.error));
       return ok(this.#createChannel(opened.value, peer));
