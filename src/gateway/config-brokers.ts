@@ -8,7 +8,10 @@ import { note, path, text, whole } from './config-keys.ts';
 
 type Key<Out> = v.GenericSchema<Out, Out>;
 
-/** A point of access of one of these schemes; only those of MQTT may have a path, which prefixes the topics. */
+/**
+ * A point of access of one of these schemes; only those of MQTT may have a path, which prefixes the topics. A user name in it
+ * would be told to every CSE, so it has no place there.
+ */
 export const pointOfAccess = (
   schemes: readonly PointOfAccess['scheme'][],
   example: string,
@@ -18,7 +21,7 @@ export const pointOfAccess = (
     v.string(),
     v.check((value) => {
       const parsed = parsePointOfAccess(value);
-      if (parsed === undefined || !schemes.includes(parsed.scheme)) return false;
+      if (parsed === undefined || !schemes.includes(parsed.scheme) || /[#?@]/u.test(value)) return false;
       const isMqtt = parsed.scheme.startsWith('mqtt');
       return (
         /^[A-Za-z0-9.:-]{1,253}$/u.test(parsed.host) &&

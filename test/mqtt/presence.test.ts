@@ -31,7 +31,7 @@ async function until(what: string, holds: () => boolean): Promise<void> {
 /** A broker made of octets: acknowledges what it is told to, and shows what it got. */
 class ByteBroker {
   readonly pair = new StreamPair();
-  readonly got: { readonly type: number; readonly packetId: number }[] = [];
+  readonly got: { readonly type: number; readonly packetId: number; readonly topic: string }[] = [];
   isSilent = false;
   acknowledges = true;
   readonly #version: 4 | 5;
@@ -77,7 +77,8 @@ class ByteBroker {
   #answer(type: number, body: Uint8Array, connack: Uint8Array): void {
     const at = type === 3 ? 2 + (body[0] ?? 0) * 256 + (body[1] ?? 0) : 0;
     const packetId = (body[at] ?? 0) * 256 + (body[at + 1] ?? 0);
-    this.got.push({ type, packetId });
+    const topic = Buffer.from(body.subarray(2, at)).toString();
+    this.got.push({ type, packetId, topic });
     if (this.isSilent) return;
     const properties = this.#version === 5 ? [0] : [];
     if (type === 1) this.pair.peer.write(connack);
@@ -291,9 +292,9 @@ await t.test(
     if (!opened.ok) throw new Error(opened.error.message);
     const session = opened.value;
     t.equal(session.protocolVersion, 5);
-    const publish = (deadlineMs: number): ReturnType<MqttSession['publish']> =>
-      session.publish('/a', Buffer.from('x'), { deadlineMs: millis(deadlineMs) });
-    const sent = [publish(10_000), publish(500), publish(500), publish(10_000)];
+    const publish = (topic: string, deadlineMs: number): ReturnType<MqttSession['publish']> =>
+      session.publish(topic, Buffer.from('x'), { deadlineMs: millis(deadlineMs) });
+    const sent = [publish('/a', 10_000), publish('/b', 500), publish('/c', 500), publish('/d', 10_000)];
     await until('two messages', () => broker.count(3) === 2);
     await sleep(real, millis(20));
     t.equal(broker.count(3), 2, 'two are under way');
@@ -305,6 +306,7 @@ await t.test(
     broker.acknowledge(broker.got.filter(({ type }) => type === 3)[0]?.packetId ?? 0);
     t.match(await sent[0], { ok: true });
     await until('the next', () => broker.count(3) === 3);
+    t.equal(broker.got.at(-1)?.topic, '/d', 'not the one whose time is over');
     t.match(await session.publish('/a', new Uint8Array(4_000), within), {
       ok: false,
       error: { kind: 'unreachable', message: /at most 3072/u },
