@@ -361,6 +361,9 @@ export class Service {
       }
       this.#options.telling.alarms.clear('record');
       knownEpoch = latest.value;
+      // A life that is forgotten may have delivered what is pending, nobody knows where.
+      const { lastEpoch = 0 } = this.#state.kind === 'detached' ? this.#state : {};
+      if (knownEpoch > lastEpoch) this.#uplink.doubtAll(undefined);
     }
     return this.#runner.begin({ trigger, target, alternatives, knownEpoch });
   }

@@ -163,8 +163,8 @@ export class StreamLane {
     if (through > 0) this.#doubts.add(part, destination, through);
   }
 
-  /** Whatever is stored may be at `destination`, from an earlier run. */
-  doubtAll(destination: Destination): void {
+  /** Whatever is stored may be at `destination`, or at one nobody can ask, from an earlier run. */
+  doubtAll(destination: Destination | undefined): void {
     const last = this.#source.lastSeq(this.stream);
     this.doubt('live', destination, last);
     this.doubt('backlog', destination, last);
