@@ -14,6 +14,8 @@ const listeners = ['plain', 'password', 'tls', 'clientTls', 'expiredTls', 'forei
 type Listener = (typeof listeners)[number];
 type TlsListener = Exclude<Listener, 'plain' | 'password'>;
 
+let brokers = 0;
+
 /** A running broker. */
 export class Mosquitto {
   readonly #bench: PeerBench;
@@ -35,7 +37,8 @@ export class Mosquitto {
   ): Promise<Mosquitto> {
     const directory = await bench.directory();
     const ports = await freePorts();
-    const passwords = join(directory, 'passwords');
+    const number = ++brokers;
+    const passwords = join(directory, `passwords${number}`);
     await run('mosquitto_passwd', ['-b', '-c', passwords, user.name, user.password], 10_000);
     const section = (listener: Listener): string[] => [
       `listener ${ports[listener]} ${brokerAddress}`,
@@ -59,7 +62,7 @@ export class Mosquitto {
       `user ${process.getuid?.() === 0 ? 'root' : 'nobody'}`,
       ...listeners.flatMap(section),
     ];
-    const configFile = join(directory, 'mosquitto.conf');
+    const configFile = join(directory, `mosquitto${number}.conf`);
     await fs.writeFile(configFile, `${lines.join('\n')}\n`);
     const broker = new Mosquitto(bench, configFile, ports);
     await broker.run();

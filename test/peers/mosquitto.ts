@@ -3,7 +3,8 @@
 // without a certificate of the gateway, in MQTT 5 and 3.1.1; messages are published with QoS 1 and never retained; what is wrong
 // with a certificate, a key or a password is told with the file and the way out, and no secret is told; a broker that restarts
 // in mid-delivery loses and doubles nothing; a client that is thrown out by another with its identifier comes back ever more
-// slowly; a half-open connection is noticed by the deadlines of requests; what is stale is not carried out.
+// slowly; a half-open connection is noticed by the deadlines of requests; what is stale is not carried out. And the gateway
+// process works over two brokers (mosquitto-gateway.ts).
 import assert from 'node:assert/strict';
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
@@ -23,6 +24,7 @@ import { TcpRelay } from '../../src/testbed/network/tcp-relay.ts';
 import { makeAuthority, makeCertificate } from './certificates.ts';
 import type { Pair } from './certificates.ts';
 import { Mosquitto, brokerAddress, user } from './mosquitto-broker.ts';
+import { runGatewayAtBrokers } from './mosquitto-gateway.ts';
 import type { PeerBench, PeerPart } from './peer-bench.ts';
 
 const cseId = '/id-mn1';
@@ -43,11 +45,14 @@ export const mosquittoPart: PeerPart = {
     await run.refusals();
     await run.messages();
     await run.troubles();
+    await run.gateway();
   },
 };
 
 interface World {
   readonly broker: Mosquitto;
+  /** Certificates of the listeners of a broker. */
+  readonly listeners: Parameters<typeof Mosquitto.start>[2];
   readonly directory: string;
   readonly authority: Pair;
   readonly stranger: Pair;
@@ -76,7 +81,7 @@ async function makeWorld(bench: PeerBench): Promise<World> {
   await fs.writeFile(passwordFile, `${user.password}\n`);
   const listeners = { tls, clientTls: tls, expiredTls, foreignHostTls };
   const broker = await Mosquitto.start(bench, authority, listeners);
-  return { broker, directory, authority, stranger, gateway, expired, foreign, passwordFile };
+  return { broker, listeners, directory, authority, stranger, gateway, expired, foreign, passwordFile };
 }
 
 /** An AE with its link, as the gateway has them. */
@@ -230,6 +235,19 @@ class MosquittoRun {
     );
     await this.#bench.check('a broker that is left keeps nothing, one that is lost for a while does', () =>
       this.#left(),
+    );
+  }
+
+  /** The whole gateway, with a second broker for the CSE that it is handed over to. */
+  async gateway(): Promise<void> {
+    const { broker, authority, gateway, listeners } = this.#world;
+    await this.#bench.check(
+      'the gateway between CSEs at two brokers, over TLS with certificates of both sides',
+      async () => {
+        const far = await Mosquitto.start(this.#bench, authority, listeners);
+        const scene = { brokers: [broker, far] as const, caFile: authority.certFile, gateway };
+        return runGatewayAtBrokers(this.#bench, scene);
+      },
     );
   }
 
