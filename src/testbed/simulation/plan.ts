@@ -111,7 +111,7 @@ function drawStreams(draw: Draw): PlannedStream[] {
     name: `stream${index + 1}`,
     durability: draw.pick(['A', 'A', 'B', 'B', 'C'] as const),
     order: draw.chance(0.4) ? 'liveFirst' : 'inOrder',
-    periodMs: Math.round(draw.spread(300, 6000)),
+    periodMs: Math.round(draw.spread(150, 3000)),
   }));
 }
 
