@@ -211,12 +211,14 @@ export class Transmission {
     return this.#isHeard;
   }
 
-  /** Sends now and, if it is confirmable, again after pauses that grow, until stopped or spent. */
+  /** Sends now and, if it is confirmable, again after pauses that grow, until stopped or spent; it may be started anew. */
   start(): void {
     const { clock, entropy, responseTimes } = this.#layer;
     const { peer } = this.#outgoing;
     this.#expectedMs = responseTimes.timeoutMs(peer) * (1 + randomFraction(entropy) / 2);
     this.#sentMs = clock.monotonicMs();
+    this.#attempt = 0;
+    this.#isHeard = false;
     responseTimes.sent(peer);
     this.#transmit(this.#expectedMs);
   }
@@ -243,7 +245,9 @@ export class Transmission {
     this.#isHeard = true;
     this.#cancelTimer();
     const elapsedMs = this.#layer.clock.monotonicMs() - this.#sentMs;
-    this.#layer.responseTimes.record(this.#outgoing.peer, elapsedMs, this.#attempt);
+    // What is not acknowledged is heard of when it is answered: that says nothing of the way alone.
+    const repeats = this.#outgoing.type === 'confirmable' ? this.#attempt : Infinity;
+    this.#layer.responseTimes.record(this.#outgoing.peer, elapsedMs, repeats);
   }
 
   /** An acknowledgement came. */

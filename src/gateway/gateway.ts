@@ -28,8 +28,15 @@ import { Service } from './service.ts';
 import { isDelivering } from './service-facts.ts';
 import { StatusBoard } from './status-board.ts';
 import type { GatewayEvent, GatewayStatus, LogLevel } from './status.ts';
-import { openCommandMemory, openHandoverJournal, openOwedStore, openWearStore } from './stores.ts';
+import {
+  openCapabilityStore,
+  openCommandMemory,
+  openHandoverJournal,
+  openOwedStore,
+  openWearStore,
+} from './stores.ts';
 import type { Telling } from './telling.ts';
+import { WayDown } from './way-down.ts';
 
 /** Stream of the results of commands; it exists beside the configured ones. */
 export const resultStream: StreamName = streamName('results');
@@ -238,6 +245,7 @@ export class Gateway {
     const downlink = new Downlink({
       memory,
       execute: (command) => this.#execute(log, command),
+      firstNumber: (log.lastProducerSeq(resultStream) ?? 0) + 1,
       onAlarm: (text) => this.#telling.alarms.set('downlink', text),
     });
     this.#board.attachDownlink(downlink);
@@ -250,6 +258,13 @@ export class Gateway {
         ),
         [resultStream, 'inOrder'],
       ]);
+      const wayDown = new WayDown({
+        clock: this.#host.clock,
+        pollMs: this.#config.downlink.pollMs,
+        store: openCapabilityStore(stores),
+        onFailure: (text) => this.#telling.log('warn', text),
+      });
+      await wayDown.open();
       this.#service = new Service({
         host: this.#host,
         config: this.#config,
@@ -260,6 +275,7 @@ export class Gateway {
         downlink,
         journal,
         owedStore: openOwedStore(stores),
+        wayDown,
         telling: this.#telling,
       });
       await this.#service.run(signal);
@@ -303,7 +319,10 @@ export class Gateway {
     else this.#telling.alarms.raise(name, `${name}: ${failure}`);
   }
 
-  /** Carries a command out; what it came to is a reading of the stream `results`. */
+  /**
+   * Carries a command out; what it came to is a reading of the stream `results`, which by the number of the command is
+   * stored once (I7).
+   */
   async #execute(log: ReadingLog, command: Command): Promise<void> {
     const { clock } = this.#host;
     const name =
@@ -314,6 +333,7 @@ export class Gateway {
     await storeReading(log, {
       stream: resultStream,
       value: { id: command.id, outcome },
+      producerSeq: command.number,
       monotonicMs: clock.monotonicMs(),
       wall: { unixMs: clock.unixMs(), source: 'system' },
     });

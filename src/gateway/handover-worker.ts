@@ -18,6 +18,7 @@ import type { Moved, MovedPart } from '../uplink/lane-options.ts';
 import type { Uplink } from '../uplink/uplink.ts';
 import type { Millis, StreamName } from '../base/units.ts';
 import type { OwedWork } from './owed-work.ts';
+import type { WayDown } from './way-down.ts';
 
 /** What the work of a handover acts through. */
 export interface HandoverWorkerOptions {
@@ -38,8 +39,10 @@ export interface HandoverWorkerOptions {
   readonly leave: (cse: CseReference) => void;
   readonly aes: Readonly<Record<string, string>>;
   readonly graceMs: Millis;
-  /** The CSEs do not notify: commands are fetched, so a target need not prove the way down by a notification. */
-  readonly isPolling: boolean;
+  /** What the target should hold or tell could not all be settled in the handover: to be done once it is over. */
+  readonly refreshLater: () => void;
+  /** Which CSEs notify; where commands are fetched, a target need not prove the way down by a notification. */
+  readonly wayDown: Pick<WayDown, 'pollingOf' | 'noteAnswer' | 'noteEcho'>;
 }
 
 /** The phases of a handover as requests to CSEs and orders to uplink and downlink. */
@@ -95,34 +98,37 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
 
     undo: async (transaction, work) => {
       const { target, epoch } = transaction;
-      const undone = await context.release(clientFor(target), target, { epoch, graceMs }, callOptions(work));
+      // An AE from an earlier stay may hold commands that could not be fetched then.
+      const lastLook = (): Promise<WorkOutcome> => fetchCommands(options, target, work);
+      const leaving = { epoch, graceMs, lastLook };
+      const undone = await context.release(clientFor(target), target, leaving, callOptions(work));
       if (undone.kind === 'succeeded') options.leave(target);
       return undone;
     },
   };
 }
 
-/** Leaves the source, and what a restart left half prepared; the last commands of the source are fetched. */
+/** Leaves the source, and what a restart left half prepared. */
 async function release(
   options: HandoverWorkerOptions,
   transaction: Transaction,
   work: WorkContext,
 ): Promise<WorkOutcome> {
   const { context, clientFor, graceMs } = options;
-  const { source, abandoned } = transaction;
-  const mark = { epoch: toEpoch(transaction.epoch - 1), graceMs };
-  const left = [isRenewal(transaction) ? undefined : source?.cse, abandoned]
-    .filter((cse) => cse !== undefined)
-    .filter(({ cseId }) => cseId !== transaction.target.cseId);
-  const released = await Promise.all(
-    left.map((cse) => context.release(clientFor(cse), cse, mark, callOptions(work))),
-  );
-  const failed = released.find(({ kind }) => kind !== 'succeeded');
-  if (failed !== undefined) return failed;
-  // What came between the last look and the end of the subscription is still there.
-  const caught = await catchUpSource(options, transaction, work);
-  if (caught.kind === 'succeeded') for (const cse of left) options.leave(cse);
-  return caught;
+  const { source, abandoned, target } = transaction;
+  const epoch = toEpoch(transaction.epoch - 1);
+  const outcomes: WorkOutcome[] = [];
+  for (const cse of [source?.cse, abandoned]) {
+    if (cse === undefined || cse.cseId === target.cseId) continue;
+    // What came between the look before and the end of the subscription is still there.
+    const lastLook = (): Promise<WorkOutcome> =>
+      cse === source?.cse ? catchUpSource(options, transaction, work) : fetchCommands(options, cse, work);
+    const leaving = { epoch, graceMs, lastLook };
+    const released = await context.release(clientFor(cse), cse, leaving, callOptions(work));
+    if (released.kind === 'succeeded') options.leave(cse);
+    outcomes.push(released);
+  }
+  return outcomes.find(({ kind }) => kind !== 'succeeded') ?? { kind: 'succeeded' };
 }
 
 /** Writes down where each stream begins, says at the target that it serves, fetches what the source could not deliver. */
@@ -148,23 +154,36 @@ async function catchUp(
     catchUpSource(options, transaction, work),
     options.downlink.catchUp(clientFor(target), waiting, callOptions(work)),
   ]);
+  if (label.kind !== 'succeeded' || !found.ok) options.refreshLater();
   if (label.kind !== 'succeeded') return label;
   return found.ok ? commands : { kind: 'failed', reason: found.error.message };
 }
 
 async function catchUpSource(
-  { context, downlink, owed, clientFor }: HandoverWorkerOptions,
+  options: HandoverWorkerOptions,
   transaction: Transaction,
   work: WorkContext,
 ): Promise<WorkOutcome> {
   const { source, isProvisional } = transaction;
   // Provisionally, the source stays as it is: its notifications still arrive.
   if (source === undefined || isProvisional || isRenewal(transaction)) return { kind: 'succeeded' };
-  const container = context.commandAddress(source.cse);
-  const caught = await downlink.catchUp(clientFor(source.cse), container, callOptions(work));
-  if (caught.ok || isRejectedWith(caught.error, ResponseStatusCode.notFound)) return { kind: 'succeeded' };
+  const fetched = await fetchCommands(options, source.cse, work);
   // Its last commands are fetched when it answers again.
-  await owed.add({ kind: 'orphan', cse: source.cse, epoch: source.epoch });
+  if (fetched.kind !== 'succeeded') {
+    await options.owed.add({ kind: 'orphan', cse: source.cse, epoch: source.epoch });
+  }
+  return fetched;
+}
+
+/** Takes the commands that wait at a CSE where we may have no AE any more. */
+async function fetchCommands(
+  { context, downlink, clientFor }: HandoverWorkerOptions,
+  cse: CseReference,
+  work: WorkContext,
+): Promise<WorkOutcome> {
+  const container = context.commandAddress(cse);
+  const caught = await downlink.catchUp(clientFor(cse), container, callOptions(work));
+  if (caught.ok || isRejectedWith(caught.error, ResponseStatusCode.notFound)) return { kind: 'succeeded' };
   return { kind: 'failed', reason: caught.error.message };
 }
 
@@ -180,6 +199,8 @@ async function readBack(
   return read.ok ? { kind: 'succeeded' } : { kind: 'failed', reason: read.error.message };
 }
 
+const doubtMs = 1_000;
+
 /** Proves both ways at the target by one instance: its creation the way up, its notification the way down. */
 async function verify(
   options: HandoverWorkerOptions,
@@ -190,7 +211,7 @@ async function verify(
   const { target } = transaction;
   const giveUp = new AbortController();
   // Before the deadline of the phase, so that the outcome says what was missing.
-  const cancel = options.clock.schedule(millis(0.9 * work.deadlineMs), () => giveUp.abort());
+  let cancel = options.clock.schedule(millis(0.9 * work.deadlineMs), () => giveUp.abort());
   const echo = options.downlink.awaitEcho(nonce, AbortSignal.any([work.signal, giveUp.signal])).then(
     () => true,
     () => false,
@@ -205,8 +226,23 @@ async function verify(
         { ...callOptions(work), resultContent: ResultContent.nothing },
       );
     if (!written.ok) return { kind: 'failed', reason: written.error.message };
-    if (options.isPolling) return await readBack(options, transaction, nonce, work);
-    if (await echo) return { kind: 'succeeded' };
+    const { wayDown } = options;
+    wayDown.noteAnswer(target, written.value);
+    const polling = wayDown.pollingOf(target);
+    if (polling?.isSure === true) return await readBack(options, transaction, nonce, work);
+    // A product that is known not to notify is given a short time to do it all the same.
+    if (polling !== undefined) {
+      cancel();
+      cancel = options.clock.schedule(millis(Math.min(doubtMs, work.deadlineMs / 4)), () => giveUp.abort());
+    }
+    const hasCome = await echo;
+    if (hasCome) wayDown.noteEcho(target, true);
+    if (hasCome) return { kind: 'succeeded' };
+    if (polling !== undefined && !work.signal.aborted) {
+      const read = await readBack(options, transaction, nonce, work);
+      if (read.kind === 'succeeded') wayDown.noteEcho(target, false);
+      return read;
+    }
     return {
       kind: 'failed',
       reason: `${target.cseId} stores our data but its notifications do not reach ${options.link.pointOfAccessFor(target)}`,

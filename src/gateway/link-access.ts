@@ -9,6 +9,7 @@ import { ResponseStatusCode } from '../onem2m/enums.ts';
 import { CoapLinkTransport } from './coap-link-transport.ts';
 import { noSecurity, plainMqtt } from './config.ts';
 import type { LinkConfig, MqttConfig, SecurityConfig } from './config.ts';
+import { DtlsLinkTransport } from './dtls-link-transport.ts';
 import { noWay } from './link-transport.ts';
 import type { CseAddress, LinkTransport } from './link-transport.ts';
 import { MqttLinkTransport } from './mqtt-link-transport.ts';
@@ -51,6 +52,12 @@ export class LinkAccess {
     const { host, link, handler, mqtt = plainMqtt, security = noSecurity, onBroker } = options;
     return new LinkAccess(options, [
       await CoapLinkTransport.open(host, link, handler ?? refuse),
+      await DtlsLinkTransport.open({
+        host,
+        link,
+        psk: security.psk ?? [],
+        ...(handler === undefined ? {} : { handler }),
+      }),
       new MqttLinkTransport({
         host,
         link,

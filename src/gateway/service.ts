@@ -47,6 +47,7 @@ import { Pilot } from './pilot.ts';
 import { ServingGuard } from './serving-guard.ts';
 import type { ServiceFacts } from './service-facts.ts';
 import type { Telling } from './telling.ts';
+import type { WayDown } from './way-down.ts';
 
 /** What a service is built from. */
 export interface ServiceOptions {
@@ -59,6 +60,7 @@ export interface ServiceOptions {
   readonly downlink: Downlink;
   readonly journal: HandoverJournal;
   readonly owedStore: OwedStore;
+  readonly wayDown: WayDown;
   readonly telling: Telling;
 }
 
@@ -112,14 +114,7 @@ export class Service {
     this.#pilot = this.#createPilot();
     this.#uplink = new Uplink({
       streams,
-      source: {
-        peek: (stream, max, afterSeq) => log.peek(stream, max, afterSeq),
-        acknowledge: (stream, throughSeq, fromSeq) => log.acknowledge(stream, throughSeq, fromSeq),
-        giveUp: (stream, throughSeq, fromSeq) => log.giveUp(stream, throughSeq, fromSeq),
-        backlogThrough: (stream) => log.backlogThrough(stream),
-        markBacklog: (stream, throughSeq) => log.markBacklog(stream, throughSeq),
-        lastSeq: (stream) => log.lastSeq(stream),
-      },
+      source: log,
       clock: host.clock,
       entropy: host.entropy,
       settings: { ...config.uplink, shortBacklogMax, deadlineMs: () => this.#answerDeadlineMs() },
@@ -230,7 +225,7 @@ export class Service {
   }
 
   #createRunner(): HandoverRunner {
-    const { host, config, access, linkName, downlink, log, journal, telling } = this.#options;
+    const { host, config, access, linkName, downlink, log, journal, telling, wayDown } = this.#options;
     const onAlarm = (text: string): void => telling.alarms.raise('handover', text);
     const { phaseDeadlineMs, switchDeadlineMs, graceMs, claim } = config.handover;
     return new HandoverRunner({
@@ -253,7 +248,8 @@ export class Service {
         leave: (cse) => void access.leave(cse),
         aes: { [config.device]: this.#aeId },
         graceMs,
-        isPolling: config.downlink.pollMs !== undefined,
+        refreshLater: () => (this.#isToRefresh = true),
+        wayDown,
       }),
       observer: {
         onState: (state) => this.#onState(state),
@@ -380,6 +376,9 @@ export class Service {
       }
       this.#options.telling.alarms.clear('record');
       knownEpoch = latest.value;
+      // A life that is forgotten may have delivered what is pending, nobody knows where.
+      const { lastEpoch = 0 } = this.#state.kind === 'detached' ? this.#state : {};
+      if (knownEpoch > lastEpoch) this.#uplink.doubtAll(undefined);
     }
     return this.#runner.begin({ trigger, target, alternatives, knownEpoch });
   }
@@ -389,6 +388,9 @@ export class Service {
     const isServing = servingOf(state)?.cse.cseId;
     this.#state = state;
     if (isServing !== wasServing) this.#repairing?.abort();
+    // This run has told the target where we are, and the transaction fetches its commands.
+    const hasPrepared = this.#runner.progress.phases.some(({ phase }) => phase === 'preparing');
+    if (state.kind === 'catchingUp' && hasPrepared) this.#isToRefresh = false;
     if ('transaction' in state) {
       const { epoch, source, target } = state.transaction;
       this.#options.telling.tell({
@@ -413,8 +415,9 @@ export class Service {
     if (record.trigger === 'servingLost' && record.source !== undefined) {
       this.#pilot.takeOutcome(record.source.cseId, false);
     }
-    if (record.outcome === 'completed') this.#isToRefresh = false;
     if (record.outcome !== 'fenced') telling.alarms.clear('handover');
+    // What was missing was missing at the CSE that is left.
+    if (record.outcome === 'completed') telling.alarms.clear('context');
     telling.tell({
       kind: 'handoverEnded',
       outcome,
@@ -483,11 +486,14 @@ export class Service {
     const { downlink, config } = this.#options;
     const client = this.#clientFor(cse);
     const container = this.#context.commandAddress(cse);
-    const caught = await downlink.catchUp(client, container, { signal });
-    if (!caught.ok && !isRejectedWith(caught.error, ResponseStatusCode.notFound)) {
+    const lastLook = async (): Promise<WorkOutcome> => {
+      const caught = await downlink.catchUp(client, container, { signal });
+      if (caught.ok || isRejectedWith(caught.error, ResponseStatusCode.notFound)) {
+        return { kind: 'succeeded' };
+      }
       return { kind: 'failed', reason: caught.error.message };
-    }
-    const mark = { epoch, graceMs: config.handover.graceMs };
+    };
+    const mark = { epoch, graceMs: config.handover.graceMs, lastLook };
     const released = await this.#context.release(client, cse, mark, { signal });
     if (released.kind === 'succeeded') void this.#options.access.leave(cse);
     return released;

@@ -7,6 +7,7 @@ import type { HandoverJournal } from '../handover/runner.ts';
 import type { HandoverState } from '../handover/handover-state.ts';
 import { transactionOf } from '../handover/handover-state.ts';
 import type { Host } from '../host/host.ts';
+import { decodeCapabilityMemory, encodeCapabilityMemory } from '../onem2m/capabilities.ts';
 import { decodeOwedTasks } from './owed-work.ts';
 import type { OwedTask } from './owed-work.ts';
 import { decodeWearState } from './wear-account.ts';
@@ -90,9 +91,29 @@ export function openWearStore(options: StoreOptions): DurableState<WearState> {
   });
 }
 
+/** What was found of CSEs. */
+export function openCapabilityStore(options: StoreOptions): DurableState<unknown> {
+  const { host, directory, onDamage } = options;
+  return new DurableState<unknown>({
+    filesystem: host.filesystem,
+    directory,
+    name: 'capabilities',
+    version: 1,
+    decode: (value) => encodeCapabilityMemory(decodeCapabilityMemory(value)),
+    onDamage,
+  });
+}
+
 function decodeCommandMark(value: unknown): CommandMark {
-  const { kind, id, content } = (value ?? {}) as Record<string, unknown>;
+  const { kind, id, content, number } = (value ?? {}) as Record<string, unknown>;
   if (typeof id === 'string' && kind === 'executed') return { kind, id };
-  if (typeof id === 'string' && kind === 'received') return { kind, id, content };
+  if (typeof id === 'string' && kind === 'received') {
+    return {
+      kind,
+      id,
+      content,
+      ...(typeof number === 'number' && Number.isSafeInteger(number) ? { number } : {}),
+    };
+  }
   throw new DecodeError('the memory of commands holds an unknown entry');
 }

@@ -23,10 +23,21 @@ import type { AeManifest, BundleManifest, ResourceManifest } from './bundle-mani
 import { bundleLabels, contextTypes, observedIn, planRepair } from './repair-plan.ts';
 import type { BundleState, ObservedAe, RepairRequest, WantedBundle } from './repair-plan.ts';
 import type { CseReference } from './handover-state.ts';
+import type { WorkOutcome } from './runner.ts';
 
 /** What work on the context came to. */
 export type ContextOutcome =
   { readonly kind: 'succeeded' } | { readonly kind: 'failed'; readonly reason: string };
+
+/** How a CSE is left. */
+export interface Leaving {
+  /** Epoch that is written into the labels. */
+  readonly epoch: Epoch;
+  /** How long the AEs are kept with all they hold. */
+  readonly graceMs: Millis;
+  /** Fetches what is still to be had there; nothing expires before it has succeeded. */
+  readonly lastLook?: () => Promise<WorkOutcome>;
+}
 
 const registrationMs = 365 * 24 * 3600 * 1000;
 
@@ -128,27 +139,43 @@ export class BundleContext {
   }
 
   /**
-   * Leaves a CSE: no more commands from it, all AEs marked as moved and kept for `graceMs` with all they hold. The expiry is
-   * counted from the CSE's own clock, because ours may be wrong by years. An AE that carries a later epoch is left alone.
+   * Leaves a CSE: no more commands from it, all AEs marked as moved and, after a last look, kept for `graceMs` with all they
+   * hold. The expiry is counted from the CSE's own clock, because ours may be wrong by years. An AE that carries a later epoch
+   * is left alone.
    */
   async release(
     client: CseClient,
     cse: CseReference,
-    mark: { epoch: Epoch; graceMs: Millis },
+    leaving: Leaving,
     options: CallOptions,
   ): Promise<ContextOutcome> {
-    const reasons = await Promise.all(
-      this.#bundle.aes.map((ae) => this.#releaseAe(client, cse, { ae, mark, options })),
+    const marks = await Promise.all(
+      this.#bundle.aes.map((ae) => this.#markMoved(client, cse, { ae, epoch: leaving.epoch, options })),
     );
-    return outcomeOf(reasons.find((reason) => reason !== undefined));
+    const moved: Moved[] = [];
+    for (const mark of marks) {
+      if (typeof mark === 'string') return { kind: 'failed', reason: mark };
+      if (mark !== undefined) moved.push(mark);
+    }
+    if (moved.length === 0) return { kind: 'succeeded' };
+    const looked = await leaving.lastLook?.();
+    if (looked !== undefined && looked.kind !== 'succeeded') {
+      return { kind: 'failed', reason: 'reason' in looked ? looked.reason : looked.kind };
+    }
+    const expiring = moved.map(({ address, from, nowMs }) => {
+      const expirationTime = encodeTimestamp(nowMs + leaving.graceMs);
+      return client.update(address, { ae: { expirationTime } }, { ...options, from });
+    });
+    return outcomeOf(firstFailure(await Promise.all(expiring)));
   }
 
-  async #releaseAe(
+  /** Marks one AE as moved; the reason when that fails, undefined when there is none of ours to mark. */
+  async #markMoved(
     client: CseClient,
     cse: CseReference,
-    work: { ae: AeManifest; mark: { epoch: Epoch; graceMs: Millis }; options: CallOptions },
-  ): Promise<string | undefined> {
-    const { ae, mark } = work;
+    work: { ae: AeManifest; epoch: Epoch; options: CallOptions },
+  ): Promise<Moved | string | undefined> {
+    const { ae, epoch } = work;
     const options = { ...work.options, from: ae.aeId };
     const address = `${cse.cseBaseName}/${ae.name}`;
     const read = await client.retrieve(address, options);
@@ -157,10 +184,10 @@ export class BundleContext {
     }
     const { aeId, labels } = contentOf(read.value, 'ae');
     if (stemOf(aeId) !== ae.aeId) return `${address} belongs to ${String(aeId)}`;
-    if ((markIn(labels).epoch ?? 0) > mark.epoch) return undefined;
+    if ((markIn(labels).epoch ?? 0) > epoch) return undefined;
     const isOwn = ae.name === this.#bundle.device;
     const left: Record<string, unknown> = {
-      labels: bundleLabels(this.#bundle.device, { epoch: mark.epoch, state: 'moved' }),
+      labels: bundleLabels(this.#bundle.device, { epoch, state: 'moved' }),
       requestReachability: false,
       ...((ae.announceTo ?? []).length === 0 ? {} : { announceTo: null }),
     };
@@ -176,9 +203,7 @@ export class BundleContext {
     }
     const nowMs = cseTimeIn(labelled);
     if (nowMs === undefined) return `${address}: the answer carries no lastModifiedTime`;
-    const expirationTime = encodeTimestamp(nowMs + mark.graceMs);
-    const updated = await client.update(address, { ae: { expirationTime } }, options);
-    return updated.ok ? undefined : updated.error.message;
+    return { address, from: ae.aeId, nowMs };
   }
 
   /** What is at a CSE of one AE, in one round trip where the CSE gives child resources (`rcn` 4). */
@@ -246,6 +271,13 @@ export class BundleContext {
     if (lacking.length === 0) return undefined;
     return `${cse.cseId} does not support resource types ${lacking.join(', ')} of the bundle`;
   }
+}
+
+/** An AE that was marked as moved, at this time of the CSE. */
+interface Moved {
+  readonly address: string;
+  readonly from: string;
+  readonly nowMs: number;
 }
 
 /** One run of a plan: level by level, ended by the first failure. */

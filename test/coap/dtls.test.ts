@@ -320,16 +320,18 @@ await t.test(
       }
       return random.uint32() % 4 === 0 ? data.subarray(0, random.uint32() % data.length) : data;
     };
-    let slowestMs = 0;
+    let slowestUs = 0;
     for (let count = 0; count < 20_000; count++) {
       const data = mutated();
-      const beganMs = clock.monotonicMs();
+      // Processor time: that the machine is busy with others says nothing.
+      const began = process.cpuUsage();
       if (count % 2 === 0) wire.inject(data, serverAt, session.local);
       else wire.inject(data, { address: home, port: 50_000 + (count % 1000) }, serverAt);
-      slowestMs = Math.max(slowestMs, clock.monotonicMs() - beganMs);
+      const { user, system } = process.cpuUsage(began);
+      slowestUs = Math.max(slowestUs, user + system);
       if (count % 500 === 0) await settle();
     }
-    t.ok(slowestMs < 100, `slowest ${slowestMs.toFixed(1)} ms`);
+    t.ok(slowestUs < 100_000, `slowest ${slowestUs} µs of processor time`);
     t.ok(server.load.handshakes <= 16 && server.load.sessions === 1);
     const heard: string[] = [];
     server.onMessage((data) => heard.push(Buffer.from(data).toString()));
@@ -385,7 +387,7 @@ function openBench(settings: Partial<DtlsBindingSettings> = {}) {
       library: () => Promise.resolve(library),
       openSocket: () => Promise.resolve(wire.open(address)),
       resolvePeer: () => Promise.resolve(serverAt),
-      credentials,
+      credentials: () => Promise.resolve(credentials),
       clock: simulated,
       entropy: new SeededEntropy(2026),
       handler: answering,
@@ -430,7 +432,7 @@ await t.test('a session that died without a sign is replaced; one that is merely
   await bench.clock.advance(0);
   t.equal(binding.facts.isOpen, false);
   const dead = await bench.send(binding);
-  t.ok(!dead.ok && /no DTLS session within 2000 ms/u.test(dead.error.message));
+  t.ok(!dead.ok && /as "gw1": no answer within 2000 ms/u.test(dead.error.message));
   await binding.close();
   t.equal(bench.clock.pendingCount, 0, 'nothing is left running');
   t.equal(bench.wire.openSockets, 0);
