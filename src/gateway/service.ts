@@ -127,7 +127,10 @@ export class Service {
       runner: this.#runner,
       deadlineMs: config.handover.phaseDeadlineMs,
       onAlarm: (text) => options.telling.alarms.set('record', text),
-      checkMark: (signal) => this.#checkMark(signal),
+      isMarked: async (serving, limits) => {
+        const mark = await this.#context.marked(this.#clientFor(serving.cse), serving.cse, limits);
+        this.#isToRefresh ||= mark === undefined || ('state' in mark && mark.state !== 'serving');
+      },
     });
   }
 
@@ -318,17 +321,6 @@ export class Service {
     } finally {
       this.#repairing = undefined;
     }
-  }
-
-  async #checkMark(signal: AbortSignal): Promise<void> {
-    const serving = servingOf(this.#state);
-    if (serving === undefined) return;
-    const { phaseDeadlineMs: deadlineMs } = this.#options.config.handover;
-    const mark = await this.#context.marked(this.#clientFor(serving.cse), serving.cse, {
-      deadlineMs,
-      signal,
-    });
-    if (mark === undefined || ('state' in mark && mark.state !== 'serving')) this.#isToRefresh = true;
   }
 
   async #follow(decision: HandoverDecision): Promise<void> {

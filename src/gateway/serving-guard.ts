@@ -2,11 +2,15 @@ import { millis } from '../base/units.ts';
 import type { Millis } from '../base/units.ts';
 import type { HandoverRunner } from '../handover/runner.ts';
 import type { ServingRecord } from '../handover/serving-record.ts';
+import type { Serving } from '../handover/handover-state.ts';
+import type { CallOptions } from '../onem2m/cse-client.ts';
 import { sleep } from '../host/clock.ts';
 import type { Clock } from '../host/clock.ts';
 
 /** Looks oftener than this are not taken, whoever asks for them: the budget is some hundred kilobytes a day. */
 const spacingMs = millis(30_000);
+
+type MarkCheck = (serving: Serving, limits: CallOptions) => Promise<void>;
 
 /**
  * Compares, now and then and when something gives cause, what the gateway takes itself for with what the serving record says:
@@ -18,7 +22,7 @@ export class ServingGuard {
   readonly #runner: HandoverRunner;
   readonly #deadlineMs: Millis;
   readonly #onAlarm: (text: string | undefined) => void;
-  readonly #checkMark: (signal: AbortSignal) => Promise<void>;
+  readonly #isMarked: MarkCheck;
   #lookedMs: Millis | undefined;
 
   constructor(options: {
@@ -29,14 +33,14 @@ export class ServingGuard {
     /** What is wrong with the record; undefined when it can be read and says what it should. */
     onAlarm: (text: string | undefined) => void;
     /** Looks whether the AE at the serving CSE says that it serves: a release that arrived late marks it as moved. */
-    checkMark: (signal: AbortSignal) => Promise<void>;
+    isMarked: MarkCheck;
   }) {
     this.#clock = options.clock;
     this.#record = options.record;
     this.#runner = options.runner;
     this.#deadlineMs = options.deadlineMs;
     this.#onAlarm = options.onAlarm;
-    this.#checkMark = options.checkMark;
+    this.#isMarked = options.isMarked;
   }
 
   /** Looks every `periodMs` until `signal` aborts. */
@@ -54,10 +58,11 @@ export class ServingGuard {
     const isRecent = this.#lookedMs !== undefined && nowMs - this.#lookedMs < spacingMs;
     if (isRecent || state.kind !== 'serving') return;
     this.#lookedMs = nowMs;
-    await this.#checkMark(signal);
     const { serving, strays = [] } = state;
+    const limits = { deadlineMs: this.#deadlineMs, signal };
+    await this.#isMarked(serving, limits);
     const ours = [this.#runner.nonce, ...strays];
-    const view = await this.#record.look(serving.epoch, ours, { deadlineMs: this.#deadlineMs, signal });
+    const view = await this.#record.look(serving.epoch, ours, limits);
     if (!view.ok) {
       // An IN-CSE out of reach is no news; a record that is gone is.
       if (view.error.kind === 'rejected' || view.error.kind === 'malformed') {
