@@ -290,6 +290,7 @@ export class Gateway {
           mqtt: this.#config.mqtt,
           security: this.#config.security,
           onBroker: (broker, failure) => this.#tellBroker(broker, failure),
+          onKey: (keyFile, failure) => this.#telling.alarms.set(`key ${keyFile}`, failure),
         });
         this.#telling.alarms.clear('link');
         this.#telling.log(

@@ -30,6 +30,8 @@ export interface LinkAccessOptions {
   readonly security?: SecurityConfig;
   /** Told when the session at a broker is lost or cannot be opened, and, with `undefined`, when it is there. */
   readonly onBroker?: (broker: string, failure: string | undefined) => void;
+  /** Told why a file of a pre-shared key cannot be used, and, with `undefined`, that it can. */
+  readonly onKey?: (keyFile: string, failure: string | undefined) => void;
 }
 
 /**
@@ -49,24 +51,31 @@ export class LinkAccess {
 
   /** Opens the sockets on the address of the link; throws `IoError` with the way out when the address is not there. */
   static async open(options: LinkAccessOptions): Promise<LinkAccess> {
-    const { host, link, handler, mqtt = plainMqtt, security = noSecurity, onBroker } = options;
-    return new LinkAccess(options, [
-      await CoapLinkTransport.open(host, link, handler ?? refuse),
-      await DtlsLinkTransport.open({
+    const { host, link, handler, mqtt = plainMqtt, security = noSecurity, onBroker, onKey } = options;
+    const coap = await CoapLinkTransport.open(host, link, handler ?? refuse);
+    const answering = handler === undefined ? {} : { handler };
+    try {
+      const dtls = await DtlsLinkTransport.open({
         host,
         link,
         psk: security.psk ?? [],
-        ...(handler === undefined ? {} : { handler }),
-      }),
-      new MqttLinkTransport({
+        ...answering,
+        ...(onKey === undefined ? {} : { onKey }),
+      });
+      const mqttTransport = new MqttLinkTransport({
         host,
         link,
         mqtt,
         security,
-        ...(handler === undefined ? {} : { handler }),
+        ...answering,
         ...(onBroker === undefined ? {} : { onState: onBroker }),
-      }),
-    ]);
+      });
+      return new LinkAccess(options, [coap, dtls, mqttTransport]);
+    } catch (error) {
+      // Its socket would be in the way of the next attempt.
+      await coap.close();
+      throw error;
+    }
   }
 
   /** A client for a CSE. Never throws: what is wrong with the address shows in each outcome. */
