@@ -4,6 +4,7 @@ import { cardDefaults } from '../buffer/card-life.ts';
 import { filterCoefficients } from '../decision/l3-filter.ts';
 import { timesToTriggerMs } from '../decision/events.ts';
 import { parsePointOfAccess } from '../onem2m/address.ts';
+import { batchRecordsMax } from '../uplink/batch.ts';
 import type { GatewayConfig } from './config.ts';
 import {
   among,
@@ -99,6 +100,26 @@ const link = v.strictObject({
   modem: v.exactOptional(modem),
 });
 
+const batch = v.strictObject({
+  max: v.optional(
+    whole({
+      meaning:
+        'Readings of the stream that share one contentInstance (SenML-CBOR) at most; without batch each has its own.',
+      min: 2,
+      max: batchRecordsMax,
+      example: 16,
+      unit: '',
+    }),
+    16,
+  ),
+  spanMs: duration(
+    10,
+    60_000,
+    1000,
+    'Longest time between the first and the last reading of a batch: by so much the first one arrives later.',
+  ),
+});
+
 const stream = v.strictObject({
   name: v.pipe(
     text(
@@ -166,6 +187,7 @@ const stream = v.strictObject({
       'Unit of the values, passed on to the CSE.',
     ),
   ),
+  batch: v.exactOptional(batch),
 });
 
 const serialLine = v.strictObject({

@@ -33,6 +33,8 @@ export interface StreamConfig {
   /** Age at which a reading goes undelivered; undefined for never. */
   readonly ttlMs?: Millis;
   readonly unit?: string;
+  /** How many readings share a contentInstance; each has its own when absent. */
+  readonly batch?: { readonly max: number; readonly spanMs: Millis };
 }
 
 /** A sensor on a serial line. */

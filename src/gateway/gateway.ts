@@ -17,7 +17,7 @@ import { every, sleep } from '../host/clock.ts';
 import type { CancelTimer } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import type { DeviceReport } from '../host/reopening-line.ts';
-import type { DeliveryOrder } from '../uplink/lane-options.ts';
+import type { StreamDelivery } from '../uplink/lane-options.ts';
 import { Alarms } from './alarms.ts';
 import { BufferWatch } from './buffer-watch.ts';
 import type { GatewayConfig, LinkConfig } from './config.ts';
@@ -27,6 +27,7 @@ import { LinkMonitor, cellStatus } from './link-monitor.ts';
 import { Service } from './service.ts';
 import { isDelivering } from './service-facts.ts';
 import { StatusBoard } from './status-board.ts';
+import { deliveryOf } from './stream-delivery.ts';
 import type { GatewayEvent, GatewayStatus, LogLevel } from './status.ts';
 import { openCommandMemory, openHandoverJournal, openOwedStore, openWearStore } from './stores.ts';
 import type { Telling } from './telling.ts';
@@ -130,7 +131,7 @@ export class Gateway {
   #streams(): StreamOptions[] {
     return [
       ...this.#config.sensors.flatMap(({ streams, serialLine }) =>
-        streams.map(({ class: durability, order: _, ...stream }) => ({
+        streams.map(({ class: durability, order: _, batch: _batch, ...stream }) => ({
           ...stream,
           durability,
           // A sensor that keeps its lines until they are stored can wait; what it was told is stored is not given up.
@@ -235,11 +236,11 @@ export class Gateway {
     const access = await this.#openAccess(downlink, signal);
     try {
       await downlink.open();
-      const streams = new Map<StreamName, DeliveryOrder>([
+      const streams = new Map<StreamName, StreamDelivery>([
         ...this.#config.sensors.flatMap((sensor) =>
-          sensor.streams.map(({ name, order }) => [name, order] as const),
+          sensor.streams.map((stream) => [stream.name, deliveryOf(stream)] as const),
         ),
-        [resultStream, 'inOrder'],
+        [resultStream, { order: 'inOrder' }],
       ]);
       this.#service = new Service({
         host: this.#host,

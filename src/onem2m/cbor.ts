@@ -23,6 +23,7 @@ const options: Options & { int64AsNumber: boolean } = {
   int64AsNumber: true,
 };
 const codec = new Encoder(options);
+const mapCodec = new Encoder({ ...options, mapsAsObjects: false });
 
 /** Encodes plain data (null, booleans, finite numbers, text, arrays, objects). Throws `EncodeError` otherwise. */
 export function encodeCbor(value: unknown): Uint8Array {
@@ -41,11 +42,25 @@ export function decodeCbor(data: Uint8Array): unknown {
 }
 
 /**
- * Walks one CBOR item without building it. Refuses tags, indefinite lengths, keys that are not text, integers beyond
+ * Decodes foreign octets of a format whose maps have numbers as keys, as SenML has them: each map becomes a `Map`. Throws
+ * `DecodeError` as `decodeCbor` does.
+ */
+export function decodeCborMaps(data: Uint8Array): unknown {
+  scanCbor(data, { hasNumberKeys: true });
+  try {
+    return mapCodec.decode(data);
+  } catch (cause) {
+    throw new DecodeError(`body is not CBOR: ${errorText(cause)} (${hexExcerpt(data)})`, { cause });
+  }
+}
+
+/**
+ * Walks one CBOR item without building it. Refuses tags, indefinite lengths, keys that are not text (or, where they
+ * are allowed, integers), integers beyond
  * ±(2^53-1), simple values other than false, true, null and undefined, nesting over 32, over 65,536 octets or items,
  * lengths and counts beyond the octets left, and octets after the item. What passes decodes without a throw.
  */
-export function scanCbor(data: Uint8Array): void {
+export function scanCbor(data: Uint8Array, allowed: { readonly hasNumberKeys?: boolean } = {}): void {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   // One entry per open container: items still to come, and whether the next one is a map key.
   const remaining: number[] = [1];
@@ -70,7 +85,8 @@ export function scanCbor(data: Uint8Array): void {
     const initial = data[offset] ?? 0;
     const major = initial >> 5;
     const isKey = isMap[level] === true && left % 2 === 0;
-    if (isKey && major !== 3) refuse('a map key that is not text');
+    const isNumberKey = major < 2 && allowed.hasNumberKeys === true;
+    if (isKey && major !== 3 && !isNumberKey) refuse('a map key that is not text');
     const { value, size } = readArgument(view, offset, initial, refuse);
     offset += size;
     if (major === 2 || major === 3) {

@@ -4,7 +4,7 @@ import type { Result } from '../base/result.ts';
 import type { Millis } from '../base/units.ts';
 import { randomHex } from '../host/entropy.ts';
 import type { Entropy } from '../host/entropy.ts';
-import type { Binding, DeliveryError } from './binding.ts';
+import type { Binding, DeliveryError, SendOptions } from './binding.ts';
 import { FilterUsage, Operation, ResultContent, isSuccess, statusText } from './enums.ts';
 import type { ResourceType } from './enums.ts';
 import { releaseVersion } from './primitives.ts';
@@ -27,9 +27,8 @@ export type CseFailure = Rejection | DeliveryError;
 export type CseOutcome = Result<ResponsePrimitive, CseFailure>;
 
 /** Per-request settings; the deadline falls back to that of the client. */
-export interface CallOptions {
+export interface CallOptions extends Omit<SendOptions, 'deadlineMs'> {
   readonly deadlineMs?: Millis;
-  readonly signal?: AbortSignal;
   readonly resultContent?: ResultContent;
   /** Originator other than that of the client. */
   readonly from?: string;
@@ -112,17 +111,17 @@ export class CseClient {
     request: Omit<RequestPrimitive, 'requestIdentifier' | 'from'>,
     options: CallOptions = {},
   ): Promise<CseOutcome> {
-    const { resultContent } = options;
+    const { resultContent, from, deadlineMs, ...sending } = options;
     const primitive: RequestPrimitive = {
       ...request,
-      from: options.from ?? this.originator,
+      from: from ?? this.originator,
       requestIdentifier: randomHex(this.#entropy, 6),
       releaseVersionIndicator: releaseVersion,
       ...(resultContent === undefined ? {} : { resultContent }),
     };
     const sent = await this.#binding.send(primitive, {
-      deadlineMs: options.deadlineMs ?? this.#deadlineMs,
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
+      ...sending,
+      deadlineMs: deadlineMs ?? this.#deadlineMs,
     });
     if (!sent.ok) return sent;
     const response = sent.value;

@@ -116,7 +116,9 @@ class ServiceRun {
     const service = new Service({
       host,
       config: this.#config(),
-      streams: new Map([stream, streamName('results')].map((name) => [name, 'inOrder'] as const)),
+      streams: new Map(
+        [stream, streamName('results')].map((name) => [name, { order: 'inOrder' as const }] as const),
+      ),
       log,
       access: {
         pointOfAccessFor: () => `mqtt://127.0.0.1:${this.#network.brokerPort}`,
