@@ -181,6 +181,8 @@ export class ModelCse {
   readonly #newest = new Map<string, string>();
   /** Answers this to creations instead of executing them. */
   refusal: number | undefined;
+  /** Name that it gives for the newest instance of every container, when that is not the true one. */
+  newest: string | undefined;
   /** Answers 5207 to these. */
   refuses: (request: RequestPrimitive) => boolean = () => false;
   fate: (request: RequestPrimitive) => Fate = () => 'delivered';
@@ -247,7 +249,7 @@ export class ModelCse {
     if (request.operation === Operation.retrieve) {
       const container = request.to.slice(0, request.to.lastIndexOf('/'));
       if (!request.to.endsWith('/la')) return answer(this.held.has(request.to) ? 2000 : 4004);
-      const resourceName = this.#newest.get(container);
+      const resourceName = this.newest ?? this.#newest.get(container);
       if (resourceName === undefined) return answer(4004);
       return { ...answer(2000), primitiveContent: { contentInstance: { resourceName } } };
     }
