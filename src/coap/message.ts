@@ -30,7 +30,10 @@ export interface CoapMessage {
   readonly accept?: number;
   readonly block1?: Block;
   readonly block2?: Block;
-  /** Every other option by number, in the order of arrival. */
+  /**
+   * Every other option by number, in the order of arrival; among them, of the options above, an occurrence too many and
+   * one whose value it cannot have.
+   */
   readonly options: ReadonlyMap<number, readonly Uint8Array[]>;
   readonly payload: Uint8Array;
 }
@@ -46,6 +49,16 @@ export interface MessageHeader {
 export interface Datagram extends MessageHeader {
   readonly message?: CoapMessage;
 }
+
+interface Fields {
+  contentFormat?: number;
+  accept?: number;
+  block1?: Block;
+  block2?: Block;
+}
+
+/** Octets of one part of a path or a query (RFC 7252 5.10). */
+const textBytesMax = 255;
 
 const numbers = new Map<string, number>([
   ['If-Match', 1],
@@ -163,23 +176,43 @@ function decodeMessage(
 ): CoapMessage {
   const path: string[] = [];
   const query: string[] = [];
-  const fields: { contentFormat?: number; accept?: number; block1?: Block; block2?: Block } = {};
+  const fields: Fields = {};
   const options = new Map<number, Uint8Array[]>();
   for (const { name, value } of packetOptions) {
     const number = typeof name === 'number' ? name : (numbers.get(name) ?? Number(name));
-    if (number === 11) path.push(Buffer.from(value).toString());
-    else if (number === 15) query.push(Buffer.from(value).toString());
-    else if (number === 12) fields.contentFormat = uintOf(value, 'Content-Format');
-    else if (number === 17) fields.accept = uintOf(value, 'Accept');
-    else if (number === 23) fields.block2 = decodeBlock(value);
-    else if (number === 27) fields.block1 = decodeBlock(value);
-    else {
+    if (number === 11 && value.length <= textBytesMax) path.push(Buffer.from(value).toString());
+    else if (number === 15 && value.length <= textBytesMax) query.push(Buffer.from(value).toString());
+    else if (!takeField(fields, number, value)) {
       const values = options.get(number);
       if (values === undefined) options.set(number, [value]);
       else values.push(value);
     }
   }
   return { code, path, query, ...fields, options, payload };
+}
+
+/** Takes an option into its field; false when it has none, is taken already or has a value that it cannot have. */
+function takeField(fields: Fields, number: number, value: Uint8Array): boolean {
+  switch (number) {
+    case 12:
+      if (fields.contentFormat !== undefined || value.length > 2) return false;
+      fields.contentFormat = decodeUint(value) ?? 0;
+      return true;
+    case 17:
+      if (fields.accept !== undefined || value.length > 2) return false;
+      fields.accept = decodeUint(value) ?? 0;
+      return true;
+    case 23:
+    case 27: {
+      const name = number === 23 ? 'block2' : 'block1';
+      const block = fields[name] === undefined ? decodeBlock(value) : undefined;
+      if (block === undefined) return false;
+      fields[name] = block;
+      return true;
+    }
+    default:
+      return false;
+  }
 }
 
 /**
@@ -213,21 +246,13 @@ function extensionBytes(nibble: number): number {
   return nibble === 13 ? 1 : nibble === 14 ? 2 : 0;
 }
 
-function uintOf(octets: Uint8Array, name: string): number {
-  const value = decodeUint(octets);
-  if (value === undefined) throw new DecodeError(`option ${name} has ${octets.length} bytes; 4 at most`);
-  return value;
-}
-
 function encodeBlock(block: Block): Uint8Array {
   const exponent = Math.log2(block.size) - 4;
   return encodeUint(block.number * 16 + (block.more ? 8 : 0) + exponent);
 }
 
-function decodeBlock(octets: Uint8Array): Block {
-  const value = uintOf(octets, 'Block');
-  const exponent = value & 7;
-  if (octets.length > 3 || exponent === 7)
-    throw new DecodeError(`block option ${hexExcerpt(octets)} is reserved`);
-  return { number: value >> 4, more: (value & 8) !== 0, size: 2 ** (exponent + 4) };
+function decodeBlock(octets: Uint8Array): Block | undefined {
+  const value = octets.length > 3 ? undefined : decodeUint(octets);
+  if (value === undefined || (value & 7) === 7) return undefined;
+  return { number: value >> 4, more: (value & 8) !== 0, size: 2 ** ((value & 7) + 4) };
 }

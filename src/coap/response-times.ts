@@ -3,7 +3,7 @@ import type { Millis } from '../base/units.ts';
 import type { Clock } from '../host/clock.ts';
 import type { SocketAddress } from '../host/network.ts';
 
-/** Peers whose times are kept; the one measured longest ago gives way. */
+/** Peers whose times are kept; the one spoken with longest ago gives way. */
 export const measuredPeersMax = 64;
 
 /** A time without measurement after which the past says nothing any more: the gateway has moved on. */
@@ -21,13 +21,38 @@ interface Estimate {
   deviationMs: number;
 }
 
+/** What the messages to one peer over one link have shown, for the judgement of that path; durations in milliseconds. */
+export interface PeerFigures {
+  /** Usual time until the first sign of the peer, of messages sent once; undefined without one in the last minute. */
+  readonly usualResponseMs: Millis | undefined;
+  /** Mean deviation from it. */
+  readonly deviationMs: Millis | undefined;
+  /** After this time without a sign a message is sent again. */
+  readonly timeoutMs: Millis;
+  /** Messages that ask for a sign of the peer, each counted once; the counts run from the first message to the peer on. */
+  readonly messages: number;
+  /** Those of which the peer gave a sign. */
+  readonly heard: number;
+  /** Those that ended without one after the time in which it is to be expected. */
+  readonly unanswered: number;
+  /** Times that a message was sent again. */
+  readonly retransmissions: number;
+  /** When the peer was heard last, on the monotonic clock. */
+  readonly heardAtMs: Millis | undefined;
+}
+
 interface Peer {
   /** From messages sent once. */
   strong: Estimate | undefined;
   /** From messages sent two or three times, counted from the first: too long, but it shows that a path became slow. */
   weak: Estimate | undefined;
   timeoutMs: number;
-  atMs: number;
+  measuredAtMs: number;
+  messages: number;
+  heard: number;
+  unanswered: number;
+  retransmissions: number;
+  heardAtMs: Millis | undefined;
 }
 
 /**
@@ -46,50 +71,95 @@ export class ResponseTimes {
     this.#initialMs = initialMs;
   }
 
+  /** What is known of a peer; undefined when nothing was sent to it, or so long ago that it gave way. */
+  figures(peer: SocketAddress): PeerFigures | undefined {
+    const known = this.#peers.get(keyOf(peer));
+    if (known === undefined) return undefined;
+    const { messages, heard, unanswered, retransmissions, heardAtMs, strong } = known;
+    const recent = this.#isRecent(known) ? strong : undefined;
+    return {
+      usualResponseMs: recent === undefined ? undefined : millis(recent.smoothedMs),
+      deviationMs: recent === undefined ? undefined : millis(recent.deviationMs),
+      timeoutMs: this.timeoutMs(peer),
+      messages,
+      heard,
+      unanswered,
+      retransmissions,
+      heardAtMs,
+    };
+  }
+
   /** Usual time until the first sign of the peer; undefined without recent measurement. */
   usualMs(peer: SocketAddress): Millis | undefined {
-    const smoothedMs = this.#recent(peer)?.strong?.smoothedMs;
-    return smoothedMs === undefined ? undefined : millis(smoothedMs);
+    return this.figures(peer)?.usualResponseMs;
   }
 
   /** How long to wait for a sign of the peer before a message is sent again. */
   timeoutMs(peer: SocketAddress): Millis {
-    return millis(this.#recent(peer)?.timeoutMs ?? this.#initialMs);
+    const known = this.#peers.get(keyOf(peer));
+    return known !== undefined && this.#isRecent(known) ? millis(known.timeoutMs) : this.#initialMs;
+  }
+
+  /** Counts a message that is sent for the first time. */
+  sent(peer: SocketAddress): void {
+    this.#touch(peer).messages += 1;
+  }
+
+  /** Counts a message that is sent once more. */
+  sentAgain(peer: SocketAddress): void {
+    this.#touch(peer).retransmissions += 1;
+  }
+
+  /** Counts a message that ended without a sign of the peer. */
+  missed(peer: SocketAddress): void {
+    this.#touch(peer).unanswered += 1;
   }
 
   /** Takes the time from the first sending of a message to the first sign of its arrival. */
   record(peer: SocketAddress, elapsedMs: number, retransmissions: number): void {
+    const known = this.#touch(peer);
+    known.heard += 1;
+    known.heardAtMs = this.#clock.monotonicMs();
     // After more repeats nobody can tell which one was answered.
     if (retransmissions > 2) return;
-    const known = this.#recent(peer) ?? {
-      strong: undefined,
-      weak: undefined,
-      timeoutMs: this.#initialMs,
-      atMs: 0,
-    };
+    if (!this.#isRecent(known)) Object.assign(known, unmeasured(this.#initialMs));
     const isStrong = retransmissions === 0;
     const estimate = follow(isStrong ? known.strong : known.weak, elapsedMs);
     const boundMs = estimate.smoothedMs + (isStrong ? 4 : 1) * estimate.deviationMs;
     const weight = isStrong ? 0.5 : 0.25;
     const timeoutMs = weight * boundMs + (1 - weight) * known.timeoutMs;
-    const key = keyOf(peer);
-    this.#peers.delete(key);
-    this.#peers.set(key, {
-      ...known,
-      // A message that got through at once ends what repeats told of the path.
-      ...(isStrong ? { strong: estimate, weak: undefined } : { weak: estimate }),
-      timeoutMs: Math.min(timeoutBounds.maxMs, Math.max(timeoutBounds.minMs, timeoutMs)),
-      atMs: this.#clock.monotonicMs(),
-    });
-    const [eldest] = this.#peers.keys();
-    if (this.#peers.size > measuredPeersMax && eldest !== undefined) this.#peers.delete(eldest);
+    if (isStrong) known.strong = estimate;
+    // A message that got through at once ends what repeats told of the path.
+    known.weak = isStrong ? undefined : estimate;
+    known.timeoutMs = Math.min(timeoutBounds.maxMs, Math.max(timeoutBounds.minMs, timeoutMs));
+    known.measuredAtMs = known.heardAtMs;
   }
 
-  #recent(peer: SocketAddress): Peer | undefined {
-    const known = this.#peers.get(keyOf(peer));
-    const isRecent = known !== undefined && this.#clock.monotonicMs() - known.atMs < measurementLifetimeMs;
-    return isRecent ? known : undefined;
+  /** The entry of a peer, made where there is none; the peer spoken with longest ago gives way. */
+  #touch(peer: SocketAddress): Peer {
+    const key = keyOf(peer);
+    const known = this.#peers.get(key) ?? {
+      ...unmeasured(this.#initialMs),
+      messages: 0,
+      heard: 0,
+      unanswered: 0,
+      retransmissions: 0,
+      heardAtMs: undefined,
+    };
+    this.#peers.delete(key);
+    this.#peers.set(key, known);
+    const [eldest] = this.#peers.keys();
+    if (this.#peers.size > measuredPeersMax && eldest !== undefined) this.#peers.delete(eldest);
+    return known;
   }
+
+  #isRecent({ measuredAtMs }: Peer): boolean {
+    return this.#clock.monotonicMs() - measuredAtMs < measurementLifetimeMs;
+  }
+}
+
+function unmeasured(timeoutMs: number): Pick<Peer, 'strong' | 'weak' | 'timeoutMs' | 'measuredAtMs'> {
+  return { strong: undefined, weak: undefined, timeoutMs, measuredAtMs: Number.NEGATIVE_INFINITY };
 }
 
 /**

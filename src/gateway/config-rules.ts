@@ -38,6 +38,7 @@ export function crossProblems(value: unknown): RuleProblem[] {
   }
   ordered(problems, value, 'uplink', ['retryMsMin', 200], ['retryMsMax', 10_000]);
   ordered(problems, value, 'buffer', ['segmentBytes', 4 * 1024 * 1024], ['quotaBytes', 512 * 1024 * 1024]);
+  problems.push(...credentialProblems(value));
   const buffer = get(value, 'buffer');
   const [reserveBytes, quotaBytes] = [
     get(buffer, 'reserveBytes'),
@@ -48,6 +49,32 @@ export function crossProblems(value: unknown): RuleProblem[] {
       path: ['buffer', 'reserveBytes'],
       message: `is ${reserveBytes}; use at most half of quotaBytes, ${Math.floor(quotaBytes / 2)}`,
     });
+  }
+  return problems;
+}
+
+/** Pairs that are nothing by halves, and brokers named twice. */
+function credentialProblems(value: unknown): RuleProblem[] {
+  const problems: RuleProblem[] = [];
+  const brokers = entries(get(value, 'mqtt'), ['brokers']).map(({ value: broker, path }) => ({
+    value: broker,
+    path: ['mqtt', ...path],
+  }));
+  unique(problems, brokers, ['url'], 'say everything about a broker in one place');
+  const pair = (group: unknown, path: readonly Step[], [one, other]: readonly [string, string]): void => {
+    for (const [given, missing] of [
+      [one, other],
+      [other, one],
+    ] as const) {
+      if (get(group, given) === undefined || get(group, missing) !== undefined) continue;
+      problems.push({ path: [...path, given], message: `is of no use without ${missing}; give both` });
+    }
+  };
+  pair(get(get(value, 'security'), 'tls'), ['security', 'tls'], ['certFile', 'keyFile']);
+  pair(get(value, 'mqtt'), ['mqtt'], ['username', 'passwordFile']);
+  for (const { value: broker, path } of brokers) {
+    pair(get(broker, 'tls'), [...path, 'tls'], ['certFile', 'keyFile']);
+    pair(broker, path, ['username', 'passwordFile']);
   }
   return problems;
 }

@@ -3,8 +3,8 @@ import { bytes, cseId, millis, streamName } from '../base/units.ts';
 import { cardDefaults } from '../buffer/card-life.ts';
 import { filterCoefficients } from '../decision/l3-filter.ts';
 import { timesToTriggerMs } from '../decision/events.ts';
-import { parsePointOfAccess } from '../onem2m/address.ts';
 import { batchRecordsMax } from '../uplink/batch.ts';
+import { mqttKeys, pointOfAccess, securityKeys } from './config-brokers.ts';
 import type { GatewayConfig } from './config.ts';
 import {
   among,
@@ -33,18 +33,9 @@ const baudRate = v.optional(
   115_200,
 );
 
-const pointOfAccess = (example: string, meaning: string) =>
-  v.pipe(
-    v.string(),
-    v.check((value) => {
-      const parsed = parsePointOfAccess(value);
-      return parsed?.scheme === 'coap' && parsed.path === '' && /^[A-Za-z0-9.:-]{1,253}$/u.test(parsed.host);
-    }),
-    note<string>({ expected: 'a CoAP point of access, coap://HOST:PORT', meaning, example }),
-  );
-
 const inCse = v.strictObject({
   pointOfAccess: pointOfAccess(
+    ['coap', 'mqtt', 'mqtts'],
     'coap://192.0.2.1:5683',
     'Where the IN-CSE answers; a literal address does not depend on DNS.',
   ),
@@ -93,6 +84,7 @@ const link = v.strictObject({
   ),
   advertise: v.exactOptional(
     pointOfAccess(
+      ['coap'],
       'coap://203.0.113.7:5683',
       'Point of access that CSEs are told, where a port forwarding makes it differ from the local one.',
     ),
@@ -308,6 +300,8 @@ const schema = v.strictObject({
     filled(link, 8),
     note({ expected: 'a list of 1 to 8 links', meaning: 'Access links.', example: '- name: lte0' }),
   ),
+  mqtt: v.optional(mqttKeys, {}),
+  security: v.optional(securityKeys, {}),
   sensors: v.pipe(
     filled(sensor, 32),
     note({ expected: 'a list of 1 to 32 sensors', meaning: 'Attached sensors.', example: '- name: weather' }),

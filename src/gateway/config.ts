@@ -21,6 +21,47 @@ export interface LinkConfig {
   readonly modem?: SerialLineConfig & { readonly periodMs: Millis };
 }
 
+/** Files in PEM by which TLS connections are secured. */
+export interface TlsConfig {
+  /** The authorities of the system when absent. */
+  readonly caFile?: string;
+  readonly certFile?: string;
+  readonly keyFile?: string;
+}
+
+/** Credentials that every connection may need. */
+export interface SecurityConfig {
+  /** For every broker that has none of its own. */
+  readonly tls?: TlsConfig;
+}
+
+/** What is otherwise at one MQTT broker. */
+export interface BrokerConfig {
+  readonly url: string;
+  /** The same broker as CSEs reach it. */
+  readonly advertise?: string;
+  /** Name that its certificate must carry; the host of `url` when absent. */
+  readonly serverName?: string;
+  readonly username?: string;
+  readonly passwordFile?: string;
+  readonly tls?: TlsConfig;
+}
+
+/** How MQTT brokers are used. */
+export interface MqttConfig {
+  readonly keepaliveS: number;
+  /** For every broker that has none of its own. */
+  readonly username?: string;
+  readonly passwordFile?: string;
+  readonly brokers: readonly BrokerConfig[];
+}
+
+/** Brokers without credentials. */
+export const plainMqtt: MqttConfig = { keepaliveS: 30, brokers: [] };
+
+/** No credentials. */
+export const noSecurity: SecurityConfig = {};
+
 /** A stream of readings. */
 export interface StreamConfig {
   readonly name: StreamName;
@@ -79,6 +120,8 @@ export interface GatewayConfig {
   readonly dataDirectory: string;
   readonly inCse: { readonly pointOfAccess: string; readonly cseId: CseId; readonly cseBaseName: string };
   readonly links: readonly LinkConfig[];
+  readonly mqtt: MqttConfig;
+  readonly security: SecurityConfig;
   readonly sensors: readonly SensorConfig[];
   readonly buffer: BufferConfig;
   readonly uplink: {

@@ -271,6 +271,9 @@ export class Gateway {
           link: this.#link,
           deadlineMs,
           handler: (request) => downlink.handle(request),
+          mqtt: this.#config.mqtt,
+          security: this.#config.security,
+          onBroker: (broker, failure) => this.#tellBroker(broker, failure),
         });
         this.#telling.alarms.clear('link');
         this.#telling.log(
@@ -284,6 +287,12 @@ export class Gateway {
         await sleep(this.#host.clock, reopenMs, signal);
       }
     }
+  }
+
+  #tellBroker(broker: string, failure: string | undefined): void {
+    const name = `broker ${broker}`;
+    if (failure === undefined) this.#telling.alarms.clear(name);
+    else this.#telling.alarms.raise(name, `${name}: ${failure}`);
   }
 
   /** Carries a command out; what it came to is a reading of the stream `results`. */

@@ -34,6 +34,8 @@ export interface HandoverWorkerOptions {
   readonly destinationFor: (cse: CseReference, epoch: Destination['epoch']) => Destination;
   /** Name of the link, and the point of access at which a CSE reaches the gateway by it. */
   readonly link: { readonly name: string; readonly pointOfAccessFor: (cse: CseReference) => string };
+  /** A CSE is left for good; nobody waits for it. */
+  readonly leave: (cse: CseReference) => void;
   readonly aes: Readonly<Record<string, string>>;
   readonly graceMs: Millis;
   /** The CSEs do not notify: commands are fetched, so a target need not prove the way down by a notification. */
@@ -93,13 +95,18 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
       if (source === undefined) return { kind: 'succeeded' };
       const mark = { epoch: source.epoch, graceMs };
       const released = await context.release(clientFor(source.cse), source.cse, mark, callOptions(work));
+      if (released.kind !== 'succeeded') return released;
       // What came between the last look and the end of the subscription is still there.
-      return released.kind === 'succeeded' ? catchUpSource(options, transaction, work) : released;
+      const caught = await catchUpSource(options, transaction, work);
+      if (caught.kind === 'succeeded') options.leave(source.cse);
+      return caught;
     },
 
-    undo: (transaction, work) => {
+    undo: async (transaction, work) => {
       const { target, epoch } = transaction;
-      return context.undo(clientFor(target), target, { epoch, graceMs }, callOptions(work));
+      const undone = await context.undo(clientFor(target), target, { epoch, graceMs }, callOptions(work));
+      if (undone.kind === 'succeeded') options.leave(target);
+      return undone;
     },
   };
 }

@@ -1,14 +1,17 @@
-import { err } from '../base/result.ts';
 import { printable } from '../base/text.ts';
 import type { Millis } from '../base/units.ts';
 import type { Host } from '../host/host.ts';
 import { parsePointOfAccess } from '../onem2m/address.ts';
 import type { PointOfAccess } from '../onem2m/address.ts';
-import type { Binding, RequestHandler } from '../onem2m/binding.ts';
+import type { RequestHandler } from '../onem2m/binding.ts';
 import { CseClient } from '../onem2m/cse-client.ts';
+import { ResponseStatusCode } from '../onem2m/enums.ts';
 import { CoapLinkTransport } from './coap-link-transport.ts';
-import type { LinkConfig } from './config.ts';
+import { noSecurity, plainMqtt } from './config.ts';
+import type { LinkConfig, MqttConfig, SecurityConfig } from './config.ts';
+import { noWay } from './link-transport.ts';
 import type { CseAddress, LinkTransport } from './link-transport.ts';
+import { MqttLinkTransport } from './mqtt-link-transport.ts';
 
 /** What a link is opened with. */
 export interface LinkAccessOptions {
@@ -16,8 +19,16 @@ export interface LinkAccessOptions {
   readonly link: LinkConfig;
   /** Time for a request unless its caller says otherwise. */
   readonly deadlineMs: Millis;
-  /** Answers what comes in, by whatever protocol. */
-  readonly handler: RequestHandler;
+  /**
+   * Answers what comes in, by whatever protocol. Without it the link serves to ask only: beside a gateway that runs it takes
+   * nothing away from it.
+   */
+  readonly handler?: RequestHandler;
+  /** Brokers and credentials; without them plain brokers only. */
+  readonly mqtt?: MqttConfig;
+  readonly security?: SecurityConfig;
+  /** Told when the session at a broker is lost or cannot be opened, and, with `undefined`, when it is there. */
+  readonly onBroker?: (broker: string, failure: string | undefined) => void;
 }
 
 /**
@@ -37,8 +48,18 @@ export class LinkAccess {
 
   /** Opens the sockets on the address of the link; throws `IoError` with the way out when the address is not there. */
   static async open(options: LinkAccessOptions): Promise<LinkAccess> {
-    const { host, link, handler } = options;
-    return new LinkAccess(options, [await CoapLinkTransport.open(host, link, handler)]);
+    const { host, link, handler, mqtt = plainMqtt, security = noSecurity, onBroker } = options;
+    return new LinkAccess(options, [
+      await CoapLinkTransport.open(host, link, handler ?? refuse),
+      new MqttLinkTransport({
+        host,
+        link,
+        mqtt,
+        security,
+        ...(handler === undefined ? {} : { handler }),
+        ...(onBroker === undefined ? {} : { onState: onBroker }),
+      }),
+    ]);
   }
 
   /** A client for a CSE. Never throws: what is wrong with the address shows in each outcome. */
@@ -87,9 +108,6 @@ export class LinkAccess {
   }
 }
 
-function noWay(message: string): Binding {
-  return {
-    send: () => Promise.resolve(err({ kind: 'unreachable', message })),
-    close: () => Promise.resolve(),
-  };
-}
+/** What a link that only asks says to requests. */
+const refuse: RequestHandler = ({ requestIdentifier }) =>
+  Promise.resolve({ responseStatusCode: ResponseStatusCode.operationNotAllowed, requestIdentifier });

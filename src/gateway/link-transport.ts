@@ -1,3 +1,4 @@
+import { err } from '../base/result.ts';
 import type { PointOfAccess } from '../onem2m/address.ts';
 import type { Binding } from '../onem2m/binding.ts';
 
@@ -26,4 +27,12 @@ export interface LinkTransport {
   /** The CSE is left for good: nothing that anybody keeps there for this gateway may be delivered to it later. */
   leave(cse: CseAddress, pointOfAccess: PointOfAccess): Promise<void>;
   close(): Promise<void>;
+}
+
+/** A binding by which nothing can be sent, for this reason. */
+export function noWay(message: string): Binding {
+  return {
+    send: () => Promise.resolve(err({ kind: 'unreachable', message })),
+    close: () => Promise.resolve(),
+  };
 }

@@ -37,10 +37,7 @@ export function parseConfig(text: string, path: string): GatewayConfig {
   const parsed = source.value === undefined ? { issues: [] } : parseSchema(source.value);
   if (source.value !== undefined) problems.push(...findProblems(source, parsed.issues));
   if (problems.length > 0 || parsed.value === undefined) throw problemsError(path, problems);
-  const config: GatewayConfig = {
-    ...parsed.value,
-    dataDirectory: resolve(dirname(path), parsed.value.dataDirectory),
-  };
+  const config = withWholePaths(parsed.value, dirname(path));
   const length = Buffer.byteLength(config.dataDirectory);
   if (length > directoryBytesMax) {
     const message = `${config.dataDirectory} has ${length} bytes; at most ${directoryBytesMax} leave room for the control socket in it`;
@@ -49,6 +46,30 @@ export function parseConfig(text: string, path: string): GatewayConfig {
   }
   checkDecisionPolicy(decisionPolicy(config.decision), `${path}: decision`);
   return config;
+}
+
+/** Paths in the file are relative to it. */
+function withWholePaths(config: GatewayConfig, base: string): GatewayConfig {
+  const whole = (value: string): string => resolve(base, value);
+  const { mqtt, security } = config;
+  return {
+    ...config,
+    dataDirectory: whole(config.dataDirectory),
+    mqtt: { ...mapFiles(mqtt, whole), brokers: mqtt.brokers.map((broker) => mapFiles(broker, whole)) },
+    security: mapFiles(security, whole),
+  };
+}
+
+/** Passes the values of all keys that name a file through `whole`, those of `tls` among them. */
+function mapFiles<T extends object>(group: T, whole: (path: string) => string): T {
+  const entries = Object.entries(group).map(([key, value]: [string, unknown]): [string, unknown] => {
+    if (key.endsWith('File') && typeof value === 'string') return [key, whole(value)];
+    return [
+      key,
+      key === 'tls' && typeof value === 'object' && value !== null ? mapFiles(value, whole) : value,
+    ];
+  });
+  return Object.fromEntries(entries) as T;
 }
 
 async function readText(filesystem: Filesystem, path: string): Promise<string> {

@@ -232,6 +232,7 @@ export class Service {
         clientFor: (cse) => this.#clientFor(cse),
         destinationFor: (cse, epoch) => this.#destinationFor(cse, epoch),
         link: { name: linkName, pointOfAccessFor: (cse) => access.pointOfAccessFor(cse) },
+        leave: (cse) => void access.leave(cse),
         aes: { [config.device]: this.#aeId },
         graceMs,
         isPolling: config.downlink.pollMs !== undefined,
@@ -470,7 +471,10 @@ export class Service {
     if (!caught.ok && !isRejectedWith(caught.error, ResponseStatusCode.notFound)) {
       return { kind: 'failed', reason: caught.error.message };
     }
-    return this.#context.release(client, cse, { epoch, graceMs: config.handover.graceMs }, { signal });
+    const mark = { epoch, graceMs: config.handover.graceMs };
+    const released = await this.#context.release(client, cse, mark, { signal });
+    if (released.kind === 'succeeded') void this.#options.access.leave(cse);
+    return released;
   }
 
   #clientFor(cse: CseReference): CseClient {

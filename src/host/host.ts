@@ -3,6 +3,8 @@ import type { BlockDevices } from './block-device.ts';
 import { readBootId } from './boot-id.ts';
 import { NodeClock } from './clock.ts';
 import type { Clock } from './clock.ts';
+import { loadDtlsLibrary } from './dtls-library.ts';
+import type { DtlsLibrary } from './dtls-library.ts';
 import { NodeEntropy } from './entropy.ts';
 import type { Entropy } from './entropy.ts';
 import { NodeFilesystem } from './filesystem.ts';
@@ -20,6 +22,8 @@ export interface Host {
   readonly blockDevices: BlockDevices;
   readonly network: Network;
   readonly serialLines: SerialLines;
+  /** Gives the DTLS library, loaded when it is first needed; absent where there is none, as in a simulation. */
+  readonly dtls?: () => Promise<DtlsLibrary>;
   /** Boot of the machine, as `readBootId` gives it; undefined where restarts do not share a clock. */
   readonly bootId?: string;
 }
@@ -35,6 +39,7 @@ export function createNodeHost(): Host {
     blockDevices: new SysfsBlockDevices({ filesystem }),
     network: new NodeNetwork(),
     serialLines: new NodeSerialLines(),
+    dtls: loadDtlsLibrary,
     bootId: readBootId(entropy),
   };
 }

@@ -2,6 +2,7 @@ import * as dgram from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import * as net from 'node:net';
 import type { Duplex } from 'node:stream';
+import * as tls from 'node:tls';
 import { IoError, errnoCode, errorText } from '../base/errors.ts';
 import { err, ok } from '../base/result.ts';
 import type { Result } from '../base/result.ts';
@@ -21,8 +22,30 @@ export interface Network {
   openDatagram(options: { localAddress: string; port?: number }): Promise<DatagramSocket>;
   /** An address of a host name; a literal address is returned as it is. Throws `IoError` when there is none. */
   resolve(host: string): Promise<string>;
-  /** Opens a TCP connection from `localAddress`; the stream reports failure by its `error` event. */
-  openStream(options: { host: string; port: number; localAddress?: string }): Duplex;
+  /**
+   * Opens a TCP connection from `localAddress`, with TLS where told; the stream reports failure by its `error` event. Throws
+   * `IoError` when the key does not fit the certificate.
+   */
+  openStream(options: StreamTarget): Duplex;
+}
+
+/** Where a stream leads and how it is secured. */
+export interface StreamTarget {
+  readonly host: string;
+  readonly port: number;
+  readonly localAddress?: string;
+  readonly tls?: TlsIdentity;
+}
+
+/** What a TLS connection is secured by; texts in PEM. Never to be logged. */
+export interface TlsIdentity {
+  /** Who may have signed the certificate of the peer; the authorities of the system when absent. */
+  readonly caPem?: string;
+  /** Certificate (with its chain) and key that the peer is shown. */
+  readonly certPem?: string;
+  readonly keyPem?: string;
+  /** The name that the peer's certificate must carry. */
+  readonly serverName: string;
 }
 
 /** A UDP socket. */
@@ -71,9 +94,27 @@ export class NodeNetwork implements Network {
     }
   }
 
-  openStream(options: { host: string; port: number; localAddress?: string }): Duplex {
+  openStream({ tls: identity, ...options }: StreamTarget): Duplex {
     // A request is one small write that waits for its answer: Nagle's algorithm would add 40 ms to each.
-    return net.connect({ ...options, noDelay: true });
+    if (identity === undefined) return net.connect({ ...options, noDelay: true });
+    const { caPem, certPem, keyPem, serverName } = identity;
+    let socket: tls.TLSSocket;
+    try {
+      socket = tls.connect({
+        ...options,
+        ...(caPem === undefined ? {} : { ca: caPem }),
+        ...(certPem === undefined ? {} : { cert: certPem }),
+        ...(keyPem === undefined ? {} : { key: keyPem }),
+        // A name indication is for names only (RFC 6066 3).
+        ...(net.isIP(serverName) === 0 ? { servername: serverName } : {}),
+        checkServerIdentity: (_host, certificate) => tls.checkServerIdentity(serverName, certificate),
+        rejectUnauthorized: true,
+        minVersion: 'TLSv1.2',
+      });
+    } catch (cause) {
+      throw new IoError(`TLS to ${options.host} port ${options.port}: ${errorText(cause)}`, { cause });
+    }
+    return socket.setNoDelay(true);
   }
 }
 

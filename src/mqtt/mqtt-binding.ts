@@ -1,16 +1,12 @@
-import { err, ok } from '../base/result.ts';
+import { err } from '../base/result.ts';
 import type { Result } from '../base/result.ts';
-import { millis } from '../base/units.ts';
-import type { Millis, UnixMillis } from '../base/units.ts';
 import type { Clock } from '../host/clock.ts';
-import type { Binding, DeliveryError, RequestHandler, SendOptions } from '../onem2m/binding.ts';
-import { Operation, ResourceType, ResponseStatusCode, isSuccess } from '../onem2m/enums.ts';
-import { parseTimestamp } from '../onem2m/primitives.ts';
+import type { Binding, DeliveryError, SendOptions } from '../onem2m/binding.ts';
+import { Operation, ResourceType, isSuccess } from '../onem2m/enums.ts';
 import type { RequestPrimitive, ResponsePrimitive, Serialisation } from '../onem2m/primitives.ts';
-import { MqttExchange, refusal, timeLeft } from './mqtt-exchange.ts';
-import type { MqttExchangeCounters, MqttRoute } from './mqtt-exchange.ts';
-import { MqttSession } from './mqtt-session.ts';
-import type { MqttSessionOptions } from './mqtt-session.ts';
+import { timeLeft } from './mqtt-exchange.ts';
+import type { MqttRoute } from './mqtt-exchange.ts';
+import type { MqttHearing, MqttPresence } from './mqtt-presence.ts';
 import {
   aeLevels,
   encodeEntity,
@@ -19,17 +15,16 @@ import {
   responseFilter,
 } from './topics.ts';
 
-/** How to reach one CSE through one broker. */
+/** How to reach one CSE through a broker. */
 export interface MqttBindingOptions {
-  readonly session: MqttSessionOptions;
+  readonly presence: MqttPresence;
+  readonly clock: Clock;
   /** SP-relative ID of the CSE, `/id-mn1`. */
   readonly cseId: string;
   /** How bodies are written; answers are read by their own topic. */
   readonly serialisation: Serialisation;
   /** Path of the CSE's point of access, without leading slash; none by default. */
   readonly topicPrefix?: string;
-  /** AE-IDs to hear answers and requests for from the start; others are added when they first send. */
-  readonly originators: readonly string[];
   /** Unique name under which AEs without an AE-ID register; needed only for those. */
   readonly credentialId?: string;
   /**
@@ -37,121 +32,74 @@ export interface MqttBindingOptions {
    * (`id-mn1:Cgw1`). Both forms are heard in any case.
    */
   readonly addressing?: 'stem' | 'spRelative';
-  /** Requests that may wait for an answer at once. */
-  readonly outstandingMax?: number;
-  /** The time of day where it is known well enough to drop requests that expired at the broker. */
-  readonly wallTime?: () => UnixMillis | undefined;
 }
 
-const originatorsMax = 64;
-
-/**
- * The oneM2M MQTT binding (TS-0010) of AEs towards one CSE over one session. It lives as long as its connection: after
- * `onClose` every request ends as `unreachable`, and the owner opens another one.
- */
+/** The oneM2M MQTT binding (TS-0010) of AEs towards one CSE. The presence that it uses may be shared. */
 export class MqttBinding implements Binding {
-  readonly #session: MqttSession;
-  readonly #exchange: MqttExchange;
   readonly #options: MqttBindingOptions;
-  readonly #clock: Clock;
   readonly #prefix: string;
   readonly #cseLevel: string;
-  readonly #attached = new Map<string, Promise<Result<void, DeliveryError>>>();
-  #closeHandler: (reason: string) => void = () => undefined;
-  #lostReason: string | undefined;
 
-  private constructor(session: MqttSession, options: MqttBindingOptions) {
-    this.#session = session;
+  /** Throws `EncodeError` for a CSE-ID that cannot be a topic level. */
+  constructor(options: MqttBindingOptions) {
     this.#options = options;
-    this.#clock = options.session.clock;
     this.#prefix = options.topicPrefix ?? '';
     this.#cseLevel = encodeEntity(options.cseId);
-    this.#exchange = new MqttExchange({
-      session,
-      clock: this.#clock,
-      ...(options.outstandingMax === undefined ? {} : { outstandingMax: options.outstandingMax }),
-    });
-    session.onClose((reason) => {
-      this.#lostReason = reason;
-      this.#exchange.fail({ kind: 'unreachable', message: `MQTT session: ${reason}` });
-      this.#closeHandler(reason);
-    });
   }
 
   /**
-   * Connects and subscribes for all originators within the session's deadline. Throws `EncodeError` for an ID that
+   * Hears answers and requests for an AE from now on, although it has sent nothing yet. Throws `EncodeError` for an ID that
    * cannot be a topic level.
    */
-  static async open(options: MqttBindingOptions): Promise<Result<MqttBinding, DeliveryError>> {
-    const { clock, deadlineMs } = options.session;
-    const startMs = clock.monotonicMs();
-    for (const originator of options.originators) encodeEntity(originator);
-    const opened = await MqttSession.open(options.session);
-    if (!opened.ok) return opened;
-    const binding = new MqttBinding(opened.value, options);
-    for (const originator of options.originators) {
-      const attached = await binding.#attach(originator, timeLeft(clock, startMs, deadlineMs));
-      if (attached.ok) continue;
-      await binding.close();
-      return attached;
-    }
-    return ok(binding);
-  }
-
-  /** The protocol level agreed with the broker, to begin with next time. */
-  get protocolVersion(): 4 | 5 {
-    return this.#session.protocolVersion;
-  }
-
-  /** What came in and led to nothing. */
-  get counters(): MqttExchangeCounters {
-    return this.#exchange.counters;
-  }
-
-  /** Sets who answers requests to the AEs (notifications). One past its expiry is answered 4008 instead. */
-  onRequest(handler: RequestHandler): void {
-    this.#exchange.onRequest((request) => {
-      if (!this.#isExpired(request)) return handler(request);
-      const { requestIdentifier } = request;
-      const status = ResponseStatusCode.requestTimeout;
-      return Promise.resolve(refusal(requestIdentifier, status, 'the request expired before it arrived'));
+  attach(originator: string, options: SendOptions): Promise<Result<void, DeliveryError>> {
+    const levels = aeLevels(originator, this.#options.cseId);
+    return this.#hear(`AE ${originator}`, options, {
+      answers: levels.map((level) => responseFilter(level, this.#prefix)),
+      requests: levels.map((level) => requestFilter(level, this.#prefix)),
     });
-  }
-
-  /** Called once when the connection is lost; not after `close`. */
-  onClose(handler: (reason: string) => void): void {
-    this.#closeHandler = handler;
-    if (this.#lostReason !== undefined) handler(this.#lostReason);
   }
 
   async send(
     request: RequestPrimitive,
     options: SendOptions,
   ): Promise<Result<ResponsePrimitive, DeliveryError>> {
-    const startMs = this.#clock.monotonicMs();
+    const { clock, presence, credentialId } = this.#options;
+    const startMs = clock.monotonicMs();
+    const left = (): SendOptions => ({
+      ...options,
+      deadlineMs: timeLeft(clock, startMs, options.deadlineMs),
+    });
     const isRegistration = isFirstRegistration(request);
-    const originator = isRegistration ? this.#options.credentialId : request.from;
+    const originator = isRegistration ? credentialId : request.from;
     if (originator === undefined) {
       const message = isRegistration
         ? 'a registration without AE-ID needs a credentialId for its MQTT topic'
         : 'a request over MQTT needs an originator for its topic';
       return err({ kind: 'unreachable', message });
     }
-    const attached = await this.#attach(originator, options.deadlineMs, isRegistration);
+    const attached = isRegistration
+      ? await this.#attachCredential(originator, options)
+      : await this.attach(originator, options);
     if (!attached.ok) return attached;
-    const leftMs = (): Millis => timeLeft(this.#clock, startMs, options.deadlineMs);
-    const route = this.#route(originator, isRegistration);
-    const answered = await this.#exchange.request(route, request, { ...options, deadlineMs: leftMs() });
+    const answered = await presence.request(this.#route(originator, isRegistration), request, left());
     const assigned = isRegistration && answered.ok ? assignedAeId(answered.value) : undefined;
     // The AE exists now whatever becomes of this; a failure shows when it first sends.
-    if (assigned !== undefined) await this.#attach(assigned, leftMs());
+    if (assigned !== undefined) await this.attach(assigned, left());
     return answered;
   }
 
-  /** Ends the session. With `forget` the broker drops what it holds for it: for a CSE that is left for good. */
-  async close(options: { forget?: boolean } = {}): Promise<void> {
-    this.#exchange.fail({ kind: 'closed', message: 'the MQTT binding was closed' });
-    await this.#session.close(options);
+  /** Nothing to end: the session belongs to the presence. */
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  #attachCredential(credentialId: string, options: SendOptions): Promise<Result<void, DeliveryError>> {
+    const answers = [registrationResponseFilter(encodeEntity(credentialId), this.#prefix)];
+    return this.#hear(`credential ${credentialId}`, options, { answers, requests: [] });
+  }
+
+  #hear(name: string, options: SendOptions, hearing: MqttHearing): Promise<Result<void, DeliveryError>> {
+    return this.#options.presence.hear(`${name} at ${this.#cseLevel} ${this.#prefix}`, hearing, options);
   }
 
   #route(originator: string, isRegistration: boolean): MqttRoute {
@@ -167,46 +115,6 @@ export class MqttBinding implements Binding {
   #levelOf(originator: string): string {
     const [stem = '', spRelative = stem] = aeLevels(originator, this.#options.cseId);
     return this.#options.addressing === 'spRelative' && originator.startsWith('C') ? spRelative : stem;
-  }
-
-  #attach(
-    originator: string,
-    deadlineMs: Millis,
-    isCredential = false,
-  ): Promise<Result<void, DeliveryError>> {
-    const name = `${isCredential ? 'credential' : 'AE'} ${originator}`;
-    const known = this.#attached.get(name);
-    if (known !== undefined) return known;
-    if (this.#attached.size >= originatorsMax) {
-      const message = `${originatorsMax} originators use this MQTT session; open another for ${originator}`;
-      return Promise.resolve(err({ kind: 'busy', message }));
-    }
-    const attaching = this.#subscribe(originator, deadlineMs, isCredential);
-    this.#attached.set(name, attaching);
-    void attaching.then((result) => {
-      if (!result.ok) this.#attached.delete(name);
-    });
-    return attaching;
-  }
-
-  #subscribe(
-    originator: string,
-    deadlineMs: Millis,
-    isCredential: boolean,
-  ): Promise<Result<void, DeliveryError>> {
-    const filters = isCredential
-      ? [registrationResponseFilter(encodeEntity(originator), this.#prefix)]
-      : aeLevels(originator, this.#options.cseId).flatMap((level) => [
-          responseFilter(level, this.#prefix),
-          requestFilter(level, this.#prefix),
-        ]);
-    return this.#session.subscribe(filters, { deadlineMs: millis(deadlineMs) });
-  }
-
-  #isExpired(request: RequestPrimitive): boolean {
-    const nowMs = this.#options.wallTime?.();
-    const expiresAtMs = parseTimestamp(request.requestExpirationTimestamp ?? '');
-    return nowMs !== undefined && expiresAtMs !== undefined && expiresAtMs < nowMs;
   }
 }
 

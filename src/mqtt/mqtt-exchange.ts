@@ -44,6 +44,8 @@ export interface MqttRoute extends OneM2mTopic {
 export interface MqttExchangeCounters {
   /** Messages on topics that are none of oneM2M's, or with a content type not spoken here. */
   readonly unknownTopic: number;
+  /** Messages that the broker kept for whoever subscribes: a request is meant for now. */
+  readonly retained: number;
   /** Payloads that are no primitive. */
   readonly malformed: number;
   /** Answers nobody waits for: late, repeated, or to somebody else's request. */
@@ -69,6 +71,7 @@ interface Answered {
 }
 
 const answerDeadlineMs = millis(5_000);
+const answerExpiryMs = millis(60_000);
 const repeatWindowMs = 60_000;
 const answeredMax = 256;
 const answeredBytesMax = 4_096;
@@ -88,6 +91,7 @@ export class MqttExchange {
   #closed = false;
   #counters = {
     unknownTopic: 0,
+    retained: 0,
     malformed: 0,
     unexpectedAnswer: 0,
     repeatedRequest: 0,
@@ -150,7 +154,8 @@ export class MqttExchange {
     const topic = route.verbatimTopic ?? buildTopic(route);
     const answer = this.#awaitAnswer(key, route, options);
     const published = await Promise.race([
-      this.#session.publish(topic, payload, { deadlineMs: options.deadlineMs }),
+      // Whoever comes back after the deadline must not carry out what nobody waits for any more.
+      this.#session.publish(topic, payload, { deadlineMs: options.deadlineMs, expiryMs: options.deadlineMs }),
       answer,
     ]);
     // An answer that overtakes the PUBACK is an answer all the same.
@@ -192,6 +197,10 @@ export class MqttExchange {
 
   #receive(message: MqttMessage): void {
     if (this.#closed) return;
+    if (message.isRetained === true) {
+      this.#counters.retained++;
+      return;
+    }
     const topic = parseTopic(message.topic);
     if (topic === undefined) {
       this.#counters.unknownTopic++;
@@ -314,7 +323,8 @@ export class MqttExchange {
   }
 
   async #publishAnswer(topic: string, payload: Uint8Array): Promise<void> {
-    const published = await this.#session.publish(topic, payload, { deadlineMs: answerDeadlineMs });
+    const limits = { deadlineMs: answerDeadlineMs, expiryMs: answerExpiryMs };
+    const published = await this.#session.publish(topic, payload, limits);
     if (!published.ok) this.#counters.unsentAnswer++;
   }
 

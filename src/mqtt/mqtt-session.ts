@@ -3,68 +3,40 @@
  * the gateway's back: no reconnect, no resubscribe, no queue while offline. What is to survive a lost connection lives
  * in the flash buffer; a lost session stays lost, and its owner opens the next one when and where it decides to.
  *
- * Protocol 5 first; a broker that refuses it, or hangs up on it, is asked again with 3.1.1.
+ * Protocol 5 first; a broker that refuses it, or hangs up on it, is asked again with 3.1.1. What a broker says of itself
+ * with MQTT 5 is kept to: as many unacknowledged messages as it takes (Receive Maximum), no longer and at no higher QoS
+ * than it takes. A message that has found no room in its deadline is not sent later.
  */
-import { MqttClient } from 'mqtt';
-import type { IClientOptions } from 'mqtt';
-import { errnoCode, errorText } from '../base/errors.ts';
+import type { MqttClient, IClientPublishOptions } from 'mqtt';
+import { errorText } from '../base/errors.ts';
 import { err, ok } from '../base/result.ts';
 import type { Result } from '../base/result.ts';
 import { millis } from '../base/units.ts';
 import type { Millis } from '../base/units.ts';
-import type { Clock } from '../host/clock.ts';
-import type { Network } from '../host/network.ts';
 import type { DeliveryError } from '../onem2m/binding.ts';
-import { PacketGuard } from './packet-guard.ts';
-
-/** Where and as whom to connect. */
-export interface MqttEndpoint {
-  readonly host: string;
-  readonly port: number;
-  /** Address of the link to leave by; any when absent. */
-  readonly localAddress?: string;
-  /** One per broker and link: a broker ends the session of an earlier holder of the same identifier. */
-  readonly clientId: string;
-  readonly username?: string;
-  readonly password?: string;
-}
-
-/** How to connect. */
-export interface MqttSessionOptions {
-  readonly network: Network;
-  readonly clock: Clock;
-  readonly endpoint: MqttEndpoint;
-  /** Time for the whole connection set-up, a second attempt with MQTT 3.1.1 included. */
-  readonly deadlineMs: Millis;
-  /** Protocol level to try first: 5, or 4 for MQTT 3.1.1 when the broker is known to speak no other. */
-  readonly protocolVersion?: 4 | 5;
-  /** True to begin without the state the broker kept; false (default) to go on with it. */
-  readonly clean?: boolean;
-  /** Silence after which the broker is asked for a sign of life; a dead one is noticed within 1.5 times this. */
-  readonly keepaliveS?: number;
-  readonly signal?: AbortSignal;
-}
+import { connectMqtt, endNow, packetBytesMax } from './mqtt-connect.ts';
+import type { MqttConnection, MqttSessionOptions } from './mqtt-connect.ts';
 
 /** A message that came in. */
 export interface MqttMessage {
   readonly topic: string;
   readonly payload: Uint8Array;
+  /** The broker had kept it for whoever subscribes: it may be of any age. */
+  readonly isRetained?: boolean;
 }
 
-/** Octets one MQTT packet may have, in and out. */
-export const packetBytesMax = 131_072;
+/** How long a call may take and who may withdraw it. */
+export interface MqttCallOptions {
+  readonly deadlineMs: Millis;
+  readonly signal?: AbortSignal;
+}
 
-const sessionExpiryS = 3600;
-const receiveMaximum = 20;
 const outstandingMax = 256;
 const earlyMax = 256;
 const closeMs = millis(500);
-
-/** Why a connection attempt failed, and whether an older protocol level might do. */
-interface Refusal {
-  readonly error: DeliveryError;
-  readonly isProtocol: boolean;
-}
+const noSubscriberCode = 16;
+/** MQTT 5 packets may grow by their properties; topic and header have room in this, too. */
+const overheadBytes = 1024;
 
 /** An open session. Nothing here throws or rejects: outcomes are values. */
 export class MqttSession {
@@ -73,7 +45,17 @@ export class MqttSession {
   readonly sessionPresent: boolean;
   readonly #client: MqttClient;
   readonly #options: MqttSessionOptions;
+  readonly #payloadBytesMax: number;
+  readonly #qosMax: 0 | 1;
+  /** Messages that the broker takes before it has acknowledged the first of them. */
+  readonly #windowMax: number;
   readonly #waiting = new Set<(error: DeliveryError) => void>();
+  /** Publications that wait for room in the window. */
+  readonly #queue = new Set<() => void>();
+  /** Packet identifiers of messages that the broker acknowledged as having no receiver. */
+  readonly #unheard = new Set<number>();
+  #unacknowledged = 0;
+  #heardMs: Millis;
   /** Messages that came before anyone listened: a kept session delivers right after CONNACK. */
   #early: MqttMessage[] = [];
   #messageHandler: (message: MqttMessage) => void = (message) => {
@@ -83,80 +65,45 @@ export class MqttSession {
   #closedReason: string | undefined;
   #closing = false;
 
-  private constructor(
-    client: MqttClient,
-    options: MqttSessionOptions,
-    protocolVersion: 4 | 5,
-    sessionPresent: boolean,
-  ) {
+  private constructor({ client, connack, protocolVersion }: MqttConnection, options: MqttSessionOptions) {
     this.#client = client;
     this.#options = options;
     this.protocolVersion = protocolVersion;
-    this.sessionPresent = sessionPresent;
+    this.sessionPresent = connack.sessionPresent;
+    const { receiveMaximum, maximumPacketSize, maximumQoS } = connack.properties ?? {};
+    this.#windowMax = Math.min(outstandingMax, receiveMaximum ?? outstandingMax);
+    this.#payloadBytesMax = Math.min(packetBytesMax, maximumPacketSize ?? packetBytesMax) - overheadBytes;
+    this.#qosMax = maximumQoS === 0 ? 0 : 1;
+    this.#heardMs = options.clock.monotonicMs();
     // One cause may raise `error` twice (TLS) and `close` after it; only the first counts.
-    client.on('error', (error) => this.#lose(errorText(error)));
-    client.on('disconnect', (packet) => this.#lose(`broker ended the session (reason ${packet.reasonCode})`));
+    client.on('error', (error) => this.#lose(options.explain?.(error) ?? errorText(error)));
+    client.on('disconnect', ({ reasonCode }) => this.#lose(disconnectText(reasonCode)));
     client.on('close', () => this.#lose('connection closed'));
-    client.on('message', (topic, payload) => this.#messageHandler({ topic, payload }));
+    client.on('packetreceive', (packet) => {
+      this.#heardMs = options.clock.monotonicMs();
+      if (packet.cmd === 'puback' && packet.reasonCode === noSubscriberCode && packet.messageId !== undefined)
+        this.#unheard.add(packet.messageId);
+    });
+    client.on('message', (topic, payload, { retain }) =>
+      this.#messageHandler({ topic, payload, ...(retain ? { isRetained: true } : {}) }),
+    );
   }
 
   /** Connects within the deadline. */
   static async open(options: MqttSessionOptions): Promise<Result<MqttSession, DeliveryError>> {
     const { clock, deadlineMs, protocolVersion = 5 } = options;
     const startMs = clock.monotonicMs();
-    const first = await MqttSession.#connect(options, protocolVersion, deadlineMs);
-    if (first.ok || protocolVersion === 4 || !first.error.isProtocol) return opened(first);
+    const begin = (connection: MqttConnection): MqttSession => new MqttSession(connection, options);
+    let made = await connectMqtt(options, protocolVersion, deadlineMs, begin);
     const leftMs = deadlineMs - (clock.monotonicMs() - startMs);
-    if (leftMs <= 0) return opened(first);
-    return opened(await MqttSession.#connect(options, 4, millis(leftMs)));
+    if (!made.ok && protocolVersion === 5 && made.error.isProtocol && leftMs > 0)
+      made = await connectMqtt(options, 4, millis(leftMs), begin);
+    return made.ok ? made : err(made.error.error);
   }
 
-  static #connect(
-    options: MqttSessionOptions,
-    protocolVersion: 4 | 5,
-    deadlineMs: Millis,
-  ): Promise<Result<MqttSession, Refusal>> {
-    const { clock, signal, endpoint } = options;
-    const where = `MQTT broker ${endpoint.host} port ${endpoint.port}`;
-    if (signal?.aborted === true) {
-      return Promise.resolve(
-        err({ error: { kind: 'cancelled', message: `${where}: cancelled` }, isProtocol: false }),
-      );
-    }
-    return new Promise((resolve) => {
-      const client = new MqttClient(
-        () => openStream(options),
-        clientOptions(options, protocolVersion, deadlineMs),
-      );
-      let settled = false;
-      const settle = (result: Result<MqttSession, Refusal>): void => {
-        if (settled) return;
-        settled = true;
-        cancel();
-        signal?.removeEventListener('abort', onAbort);
-        if (!result.ok) client.end(true);
-        resolve(result);
-      };
-      const refuse = (kind: DeliveryError['kind'], reason: string, isProtocol = false): void => {
-        settle(err({ error: { kind, message: `${where}: ${reason}` }, isProtocol }));
-      };
-      const onAbort = (): void => refuse('cancelled', 'cancelled');
-      const cancel = clock.schedule(deadlineMs, () =>
-        refuse('deadline', `no CONNACK within ${deadlineMs} ms`),
-      );
-      signal?.addEventListener('abort', onAbort, { once: true });
-      // The listener stays: an error after this must find one, or it would end the process.
-      client.on('error', (error: Error & { code?: unknown }) => {
-        const isNetwork = errnoCode(error) !== undefined;
-        const isProtocol = error.code === 1 || error.code === 132;
-        refuse(isNetwork ? 'unreachable' : 'reset', errorText(error), isProtocol);
-      });
-      client.once('close', () => refuse('unreachable', 'connection closed before CONNACK', true));
-      client.once('connect', (packet) => {
-        if (settled) return;
-        settle(ok(new MqttSession(client, options, protocolVersion, packet.sessionPresent)));
-      });
-    });
+  /** When the broker was last heard of, by any packet. */
+  get heardMs(): Millis {
+    return this.#heardMs;
   }
 
   /** True until the connection is lost or closed. */
@@ -164,32 +111,49 @@ export class MqttSession {
     return this.#closedReason === undefined && !this.#closing;
   }
 
-  /** Publishes with QoS 1; `ok` is the broker's PUBACK, which says nothing about any receiver. */
+  /**
+   * Publishes with QoS 1; `ok` is the broker's PUBACK, which says nothing about any receiver. With MQTT 5 the broker forgets
+   * the message after `expiryMs`, and is taken at its word when it says that nobody is subscribed: `unreachable`.
+   */
   publish(
     topic: string,
     payload: Uint8Array,
-    options: { deadlineMs: Millis; signal?: AbortSignal },
+    options: MqttCallOptions & { readonly expiryMs?: Millis },
   ): Promise<Result<void, DeliveryError>> {
-    if (payload.length > packetBytesMax - 1024) {
+    if (payload.length > this.#payloadBytesMax) {
       return Promise.resolve(
         err({
           kind: 'unreachable',
-          message: `MQTT message of ${payload.length} bytes; at most ${packetBytesMax - 1024} leave here`,
+          message: `MQTT message of ${payload.length} bytes; at most ${this.#payloadBytesMax} leave here`,
         }),
       );
     }
-    return this.#ask(`publish on ${topic}`, options, (done) => {
-      this.#client.publish(topic, Buffer.from(payload), { qos: 1 }, (error) => done(error ?? undefined));
-    });
+    const { expiryMs } = options;
+    const settings: IClientPublishOptions = {
+      qos: this.#qosMax,
+      ...(expiryMs === undefined || this.protocolVersion === 4
+        ? {}
+        : { properties: { messageExpiryInterval: Math.ceil(expiryMs / 1000) } }),
+    };
+    return this.#ask(`publish on ${topic}`, options, (done) =>
+      this.#inWindow((release) => {
+        this.#client.publish(topic, Buffer.from(payload), settings, (error, packet) => {
+          release();
+          const isUnheard = packet?.messageId !== undefined && this.#unheard.delete(packet.messageId);
+          if (isUnheard) done({ kind: 'unreachable', reason: 'nobody is subscribed to it at the broker' });
+          else done(failureOf(error));
+        });
+      }),
+    );
   }
 
   /** Subscribes with QoS 1 to all filters at once; an error means that none of them may be relied on. */
-  subscribe(
-    filters: readonly string[],
-    options: { deadlineMs: Millis; signal?: AbortSignal },
-  ): Promise<Result<void, DeliveryError>> {
-    return this.#ask(`subscribe to ${filters.join(' ')}`, options, (done) => {
-      this.#client.subscribe([...filters], { qos: 1 }, (error) => done(error ?? undefined));
+  subscribe(filters: readonly string[], options: MqttCallOptions): Promise<Result<void, DeliveryError>> {
+    const [first = '', ...others] = filters;
+    const what = `subscribe to ${first}${others.length === 0 ? '' : ` and ${others.length} more`}`;
+    return this.#ask(what, options, (done) => {
+      this.#client.subscribe([...filters], { qos: 1 }, (error) => done(failureOf(error)));
+      return () => undefined;
     });
   }
 
@@ -224,7 +188,9 @@ export class MqttSession {
     this.#cut('the session was closed here', 'closed');
     if (!forget || this.protocolVersion === 5) return;
     // MQTT 3.1.1 knows no other way to end a persistent session than to begin a clean one.
-    const clean = await MqttSession.#connect({ ...this.#options, clean: true }, 4, this.#options.deadlineMs);
+    // Whoever ends this may have withdrawn the signal it was opened with.
+    const { signal: _, ...afresh } = this.#options;
+    const clean = await MqttSession.open({ ...afresh, clean: true, protocolVersion: 4 });
     if (clean.ok) await clean.value.close();
   }
 
@@ -236,8 +202,8 @@ export class MqttSession {
 
   #ask(
     what: string,
-    options: { deadlineMs: Millis; signal?: AbortSignal },
-    act: (done: (error?: Error) => void) => void,
+    options: MqttCallOptions,
+    act: (done: (failure?: Failure) => void) => () => void,
   ): Promise<Result<void, DeliveryError>> {
     if (this.#closing) return Promise.resolve(err({ kind: 'closed', message: `${what}: session closed` }));
     // While it is not connected the library would keep the message and send it at some later time.
@@ -260,8 +226,10 @@ export class MqttSession {
         cancel();
         signal?.removeEventListener('abort', onAbort);
         this.#waiting.delete(fail);
+        withdraw();
         resolve(result);
       };
+      let withdraw = (): void => undefined;
       const fail = (error: DeliveryError): void => settle(err(error));
       const onAbort = (): void => fail({ kind: 'cancelled', message: `${what}: cancelled` });
       const cancel = this.#options.clock.schedule(deadlineMs, () => {
@@ -270,15 +238,34 @@ export class MqttSession {
       this.#waiting.add(fail);
       signal?.addEventListener('abort', onAbort, { once: true });
       try {
-        act((error) => {
-          if (error === undefined) settle(ok(undefined));
-          else fail({ kind: 'reset', message: `${what}: ${errorText(error)}` });
+        withdraw = act((failure) => {
+          if (failure === undefined) settle(ok(undefined));
+          else fail({ kind: failure.kind, message: `${what}: ${failure.reason}` });
         });
       } catch (error) {
         // The library throws when its stores went away with the connection in this very turn.
         fail({ kind: 'unreachable', message: `${what}: ${errorText(error)}` });
       }
     });
+  }
+
+  /** Begins at once, or when the broker has acknowledged an earlier message; returns what withdraws a beginning to come. */
+  #inWindow(begin: (release: () => void) => void): () => void {
+    const start = (): void => {
+      this.#queue.delete(start);
+      this.#unacknowledged++;
+      let isReleased = false;
+      begin(() => {
+        if (isReleased) return;
+        isReleased = true;
+        this.#unacknowledged--;
+        const [next] = this.#queue;
+        next?.();
+      });
+    };
+    if (this.#unacknowledged < this.#windowMax) start();
+    else this.#queue.add(start);
+    return () => this.#queue.delete(start);
   }
 
   #lose(reason: string): void {
@@ -289,55 +276,32 @@ export class MqttSession {
 
   #cut(reason: string, kind: 'closed' | 'unreachable'): void {
     this.#closedReason ??= reason;
-    this.#client.end(true);
+    this.#queue.clear();
+    endNow(this.#client);
     for (const fail of [...this.#waiting]) fail({ kind, message: `MQTT session: ${reason}` });
   }
 }
 
-function opened(result: Result<MqttSession, Refusal>): Result<MqttSession, DeliveryError> {
-  return result.ok ? result : err(result.error.error);
+/** Why the broker did not do what it was asked. */
+interface Failure {
+  readonly kind: DeliveryError['kind'];
+  readonly reason: string;
 }
 
-function openStream(options: MqttSessionOptions): ReturnType<Network['openStream']> {
-  const { host, port, localAddress } = options.endpoint;
-  const stream = options.network.openStream({
-    host,
-    port,
-    ...(localAddress === undefined ? {} : { localAddress }),
-  });
-  const guard = new PacketGuard(packetBytesMax);
-  stream.on('data', (data: Uint8Array) => {
-    if (!guard.accepts(data)) stream.destroy();
-  });
-  return stream;
+function failureOf(error: Error | null | undefined): Failure | undefined {
+  return error === null || error === undefined ? undefined : { kind: 'reset', reason: errorText(error) };
 }
 
-function clientOptions(
-  options: MqttSessionOptions,
-  protocolVersion: 4 | 5,
-  deadlineMs: Millis,
-): IClientOptions {
-  const { endpoint, clean = false, keepaliveS = 5 } = options;
-  return {
-    clientId: endpoint.clientId,
-    protocolVersion,
-    clean,
-    keepalive: keepaliveS,
-    // The library's own limit stays behind ours, which reports the failure.
-    connectTimeout: deadlineMs + 1_000,
-    reconnectPeriod: 0,
-    queueQoSZero: false,
-    resubscribe: false,
-    ...(endpoint.username === undefined ? {} : { username: endpoint.username }),
-    ...(endpoint.password === undefined ? {} : { password: endpoint.password }),
-    ...(protocolVersion === 5
-      ? {
-          properties: {
-            sessionExpiryInterval: clean ? 0 : sessionExpiryS,
-            receiveMaximum,
-            maximumPacketSize: packetBytesMax,
-          },
-        }
-      : {}),
+/** What a broker may say at the end (MQTT 5 3.14.2.1); the most telling reasons in words. */
+function disconnectText(reasonCode: number | undefined): string {
+  const known: Readonly<Record<number, string>> = {
+    135: 'it is not authorized',
+    139: 'it shuts down',
+    142: 'another client came with the same client identifier',
+    147: 'it got more messages at once than it takes',
+    149: 'it got a packet that is too large',
+    151: 'a quota is exceeded',
   };
+  const words = known[reasonCode ?? -1];
+  return `broker ended the session (reason ${reasonCode}${words === undefined ? '' : `: ${words}`})`;
 }

@@ -3,17 +3,30 @@
  * touches cbor-x, because its defaults write record tags nobody else reads, its decoder honours tags whose bignum form
  * blocks the event loop for minutes, and integers from 2^32 on leave as floats. So: fixed options, an iterative scan
  * before every decode of foreign octets, and BigInt for wide integers on the way out.
+ *
+ * The examples in the standard write texts as octet strings, keys included, against its own words. A body with such a key
+ * is in that style: each octet string in it that is UTF-8 is read as text. Elsewhere an octet string stays what it is.
+ *
+ * What a body costs to decode goes by its maps (each set of keys that was not seen before is a new kind of object) and by
+ * its octet strings (each is a view of its own), not by its other items. Their numbers are bounded so that no body of a
+ * CSE is touched: a map of two attributes with names of one letter takes 7 octets, and binary data travels as text.
  */
+import { isUtf8 } from 'node:buffer';
 import { Encoder } from 'cbor-x';
 import type { Options } from 'cbor-x';
 import { DecodeError, EncodeError, errorText } from '../base/errors.ts';
 import { hexExcerpt } from '../base/text.ts';
 
 const depthMax = 32;
-const itemsMax = 65_536;
 
 /** Octets of foreign CBOR that are looked at (TS-0004 leaves it open; a gateway needs a bound, I8). */
 export const cborBytesMax = 65_536;
+
+/** Maps one body may have. */
+export const cborMapsMax: number = Math.floor(cborBytesMax / 7);
+
+/** Octet strings one body may have, those apart that are read as text. */
+export const cborOctetStringsMax = 1_024;
 
 const options: Options & { int64AsNumber: boolean } = {
   useRecords: false,
@@ -33,40 +46,42 @@ export function encodeCbor(value: unknown): Uint8Array {
 
 /** Decodes foreign octets after checking their shape; throws `DecodeError` naming what is wrong and where. */
 export function decodeCbor(data: Uint8Array): unknown {
-  scanCbor(data);
-  try {
-    return codec.decode(data);
-  } catch (cause) {
-    throw new DecodeError(`body is not CBOR: ${errorText(cause)} (${hexExcerpt(data)})`, { cause });
-  }
+  return decodeScanned(data, scanCbor(data), codec);
 }
 
 /**
- * Decodes foreign octets of a format whose maps have numbers as keys, as SenML has them: each map becomes a `Map`. Throws
- * `DecodeError` as `decodeCbor` does.
+ * The same for a format whose maps have integers as keys beside texts, as SenML has them: each map becomes a `Map`.
  */
 export function decodeCborMaps(data: Uint8Array): unknown {
-  scanCbor(data, { hasNumberKeys: true });
+  return decodeScanned(data, scanCbor(data, { hasIntegerKeys: true }), mapCodec);
+}
+
+function decodeScanned(data: Uint8Array, texts: readonly number[], by: Encoder): unknown {
   try {
-    return mapCodec.decode(data);
+    return by.decode(texts.length === 0 ? data : withTexts(data, texts));
   } catch (cause) {
     throw new DecodeError(`body is not CBOR: ${errorText(cause)} (${hexExcerpt(data)})`, { cause });
   }
 }
 
 /**
- * Walks one CBOR item without building it. Refuses tags, indefinite lengths, keys that are not text (or, where they
- * are allowed, integers), integers beyond
- * ±(2^53-1), simple values other than false, true, null and undefined, nesting over 32, over 65,536 octets or items,
- * lengths and counts beyond the octets left, and octets after the item. What passes decodes without a throw.
+ * Walks one CBOR item without building it. Refuses tags, indefinite lengths, keys that are no text (integers pass where
+ * `hasIntegerKeys` says so), integers beyond ±(2^53-1), simple values other than false, true, null and undefined, nesting over 32, over 65,536 octets, too many maps
+ * or octet strings, lengths and counts beyond the octets left, and octets after the item. What passes decodes without a
+ * throw. Returns where the octet strings begin that stand for texts.
  */
-export function scanCbor(data: Uint8Array, allowed: { readonly hasNumberKeys?: boolean } = {}): void {
+export function scanCbor(
+  data: Uint8Array,
+  { hasIntegerKeys = false }: { readonly hasIntegerKeys?: boolean } = {},
+): readonly number[] {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   // One entry per open container: items still to come, and whether the next one is a map key.
   const remaining: number[] = [1];
   const isMap: boolean[] = [false];
+  const strings: number[] = [];
+  let hasOctetKeys = false;
+  let maps = 0;
   let offset = 0;
-  let items = 0;
   const refuse = (reason: string): never => {
     throw new DecodeError(`body is not acceptable CBOR: ${reason} at byte ${offset} (${hexExcerpt(data)})`);
   };
@@ -80,22 +95,28 @@ export function scanCbor(data: Uint8Array, allowed: { readonly hasNumberKeys?: b
       continue;
     }
     remaining[level] = left - 1;
-    if (++items > itemsMax) refuse(`more than ${itemsMax} items`);
     if (offset >= data.length) refuse('truncated');
     const initial = data[offset] ?? 0;
     const major = initial >> 5;
     const isKey = isMap[level] === true && left % 2 === 0;
-    const isNumberKey = major < 2 && allowed.hasNumberKeys === true;
-    if (isKey && major !== 3 && !isNumberKey) refuse('a map key that is not text');
+    const isKeyAllowed = major === 2 || major === 3 || (hasIntegerKeys && major < 2);
+    if (isKey && !isKeyAllowed) refuse('a map key that is not text');
     const { value, size } = readArgument(view, offset, initial, refuse);
+    const start = offset;
     offset += size;
     if (major === 2 || major === 3) {
       if (value > data.length - offset) refuse('a length beyond the end');
+      if (major === 2) strings.push(start);
+      if (major === 2 && isKey) {
+        if (!isUtf8(data.subarray(offset, offset + value))) refuse('a map key that is not text');
+        hasOctetKeys = true;
+      }
       offset += value;
     } else if (major === 4 || major === 5) {
       const count = major === 5 ? value * 2 : value;
       if (count > data.length - offset) refuse('a count beyond the end');
       if (remaining.length > depthMax) refuse(`nesting over ${depthMax}`);
+      if (major === 5 && ++maps > cborMapsMax) refuse(`more than ${cborMapsMax} maps`);
       remaining.push(count);
       isMap.push(major === 5);
     } else if (major === 6) {
@@ -103,6 +124,28 @@ export function scanCbor(data: Uint8Array, allowed: { readonly hasNumberKeys?: b
     }
   }
   if (offset !== data.length) refuse('octets after the end');
+  const texts = hasOctetKeys ? strings.filter((start) => isTextAt(data, view, start, refuse)) : [];
+  if (strings.length - texts.length > cborOctetStringsMax) {
+    refuse(`more than ${cborOctetStringsMax} octet strings`);
+  }
+  return texts;
+}
+
+function isTextAt(
+  data: Uint8Array,
+  view: DataView,
+  start: number,
+  refuse: (reason: string) => never,
+): boolean {
+  const { value, size } = readArgument(view, start, data[start] ?? 0, refuse);
+  return isUtf8(data.subarray(start + size, start + size + value));
+}
+
+/** The same octets with the octet strings that begin at `starts` as texts: their heads differ in one bit. */
+function withTexts(data: Uint8Array, starts: readonly number[]): Uint8Array {
+  const changed = Uint8Array.from(data);
+  for (const start of starts) changed[start] = (changed[start] ?? 0) | 0x20;
+  return changed;
 }
 
 function readArgument(

@@ -1,5 +1,6 @@
 import type {
   DiscoveryResultType,
+  FilterOperation,
   FilterUsage,
   Operation,
   ResourceType,
@@ -11,17 +12,31 @@ import type { PrimitiveContent } from './resources.ts';
 /** Filter criteria (TS-0004 8.2.2, `fc`). Repeated labels mean OR, different tags AND. */
 export interface FilterCriteria {
   filterUsage?: FilterUsage;
+  filterOperation?: FilterOperation;
   resourceType?: number[];
   labels?: string[];
   createdBefore?: string;
   createdAfter?: string;
   modifiedSince?: string;
   unmodifiedSince?: string;
+  stateTagSmaller?: number;
+  stateTagBigger?: number;
+  expireBefore?: string;
+  expireAfter?: string;
+  sizeAbove?: number;
+  sizeBelow?: number;
   contentFilterType?: string[];
   level?: number;
   offset?: number;
   limit?: number;
   applyRelativePath?: string;
+  childLabels?: string[];
+  parentLabels?: string[];
+  childResourceType?: number[];
+  parentResourceType?: number[];
+  childAttribute?: string[];
+  parentAttribute?: string[];
+  semanticsFilter?: string[];
   /** Attribute filters by the attribute's wire name, for example `{ csi: ['/id-mn1'] }`. */
   attributes?: Readonly<Record<string, readonly string[]>>;
 }
@@ -38,16 +53,37 @@ export interface RequestPrimitive {
   releaseVersionIndicator?: string;
   resultContent?: ResultContent;
   responseType?: ResponseType;
+  /** Where the result of a non-blocking request is notified. */
   notificationUris?: string[];
   requestExpirationTimestamp?: string;
   resultExpirationTimestamp?: string;
   operationExecutionTime?: string;
   originatingTimestamp?: string;
+  /** How long the receiver keeps what it forwards or the result. */
+  resultPersistence?: string;
   eventCategory?: number;
+  deliveryAggregation?: boolean;
   groupRequestIdentifier?: string;
+  groupRequestTargetMembers?: string[];
   filterCriteria?: FilterCriteria;
   discoveryResultType?: DiscoveryResultType;
   attributeList?: string[];
+  roleIds?: string[];
+  tokens?: string[];
+  tokenIds?: string[];
+  localTokenIds?: string[];
+  tokenRequestIndicator?: boolean;
+  authorizationSignatureIndicator?: boolean;
+  authorizationSignatures?: string[];
+  authorizationRelationshipIndicator?: boolean;
+  semanticQueryIndicator?: boolean;
+  vendorInformation?: string;
+  /** The rest is of Release 4. */
+  ontologyMappingResources?: string;
+  primitiveProfileIdentifier?: string;
+  m2mServiceUser?: string;
+  groupSomecastTargetNumber?: number;
+  maxAge?: string;
 }
 
 /** Response primitive (TS-0004 8.2.2). */
@@ -58,7 +94,16 @@ export interface ResponsePrimitive {
   to?: string;
   from?: string;
   originatingTimestamp?: string;
+  resultExpirationTimestamp?: string;
+  eventCategory?: number;
+  assignedTokenIdentifiers?: unknown;
+  tokenRequestInformation?: unknown;
+  /** 1 for a part of the content, 2 for all of it (TS-0004 6.3.4.2). */
+  contentStatus?: number;
+  contentOffset?: number;
+  authorizationSignatureRequestInformation?: unknown;
   releaseVersionIndicator?: string;
+  vendorInformation?: string;
 }
 
 /** The release whose primitives are sent, requests and responses alike; a CSE may refuse either without it. */

@@ -2,15 +2,17 @@
  * Between primitives with long names and wire objects with short names, and between wire objects and bytes.
  *
  * Encoding is strict: `undefined` is left out, a number that is not finite or a value that is not plain is refused.
- * Decoding is tolerant: unknown names pass unchanged, times may carry fractions, the response's own Content-Format
- * decides (TS-0004 8.3 JSON, 8.5 CBOR).
+ * Decoding is tolerant: unknown names pass unchanged, times may carry fractions, a single value stands for a list of one,
+ * a number may come as text where a number is meant, the response's own Content-Format decides (TS-0004 8.3 JSON, 8.5
+ * CBOR).
  */
 import { DecodeError, EncodeError, errorText } from '../base/errors.ts';
 import { hexExcerpt, printable } from '../base/text.ts';
+import type { Shape, ValueKind } from './attribute-names.ts';
 import { cborBytesMax, decodeCbor, encodeCbor } from './cbor.ts';
 import { Operation } from './enums.ts';
-import { requestNames, responseNames, rootNames, wrapperNames } from './names.ts';
-import type { Shape } from './names.ts';
+import { requestNames, responseNames, rootNames, specialisationNames, wrapperNames } from './names.ts';
+
 import type { FilterCriteria, RequestPrimitive, ResponsePrimitive, Serialisation } from './primitives.ts';
 import type { PrimitiveContent } from './resources.ts';
 
@@ -49,7 +51,15 @@ export function encodeRequest(request: RequestPrimitive): WireObject {
 
 /** Throws `DecodeError` when a parameter that every request needs is missing or of the wrong kind. */
 export function decodeRequest(wire: unknown): RequestPrimitive {
-  const object = fromWire(requestNames, objectOf(wire, 'request primitive'), 0) as WireObject;
+  return requestOf(fromWire(requestNames, objectOf(wire, 'request primitive'), 0));
+}
+
+/**
+ * A request as it lies, decoded, in another body (`requestPrimitive` of a polling channel, TS-0004 7.4.22), where its
+ * response type and filter are objects; checked like `decodeRequest`.
+ */
+export function requestOf(nested: unknown): RequestPrimitive {
+  const object = objectOf(nested, 'request primitive');
   const { responseType, filterCriteria, ...rest } = object;
   const request: WireObject = { ...rest };
   requireText(request, 'requestIdentifier', 'rqi');
@@ -70,6 +80,21 @@ export function decodeRequest(wire: unknown): RequestPrimitive {
   return request as unknown as RequestPrimitive;
 }
 
+/** The content that carries a request inside another body; `requestOf` is its inverse. */
+export function nestedRequest(request: RequestPrimitive): Pick<PrimitiveContent, 'requestPrimitive'> {
+  const { responseType, notificationUris, filterCriteria, ...rest } = request;
+  const { attributes, ...criteria } = filterCriteria ?? {};
+  return {
+    requestPrimitive: {
+      ...rest,
+      ...(responseType === undefined
+        ? {}
+        : { responseType: { responseTypeValue: responseType, notificationUri: notificationUris } }),
+      ...(filterCriteria === undefined ? {} : { filterCriteria: { ...criteria, ...attributes } }),
+    },
+  };
+}
+
 /** A whole response primitive as one object. */
 export function encodeResponse(response: ResponsePrimitive): WireObject {
   return toWire(responseNames, response, 0) as WireObject;
@@ -77,7 +102,19 @@ export function encodeResponse(response: ResponsePrimitive): WireObject {
 
 /** Throws `DecodeError` when there is no response status code. */
 export function decodeResponse(wire: unknown): ResponsePrimitive {
-  const response = fromWire(responseNames, objectOf(wire, 'response primitive'), 0) as WireObject;
+  return responseOf(fromWire(responseNames, objectOf(wire, 'response primitive'), 0));
+}
+
+/**
+ * A response as it lies, decoded, in another body (aggregated answers, results of non-blocking requests). What lies in a
+ * body need not name the request it answers; `requestIdentifier` is then empty.
+ */
+export function nestedResponse(nested: unknown): ResponsePrimitive {
+  return responseOf({ requestIdentifier: '', ...objectOf(nested, 'response primitive') });
+}
+
+function responseOf(nested: unknown): ResponsePrimitive {
+  const response = { ...objectOf(nested, 'response primitive') };
   if (!Number.isInteger(response.responseStatusCode)) {
     throw new DecodeError('response primitive: rsc is missing or no whole number');
   }
@@ -149,7 +186,7 @@ function toWire(shape: Shape, value: unknown, depth: number): unknown {
     if (inner === undefined || long === '__proto__') continue;
     const named = Object.hasOwn(shape, long) ? shape[long] : undefined;
     // Child resources come as lists; anything else under such a name is a custom attribute of that name.
-    const isCustom = shape === customShape && named?.[0].startsWith('m2m:') === true && !Array.isArray(inner);
+    const isCustom = isResource(shape) && named?.[0].startsWith('m2m:') === true && !Array.isArray(inner);
     const entry = isCustom ? undefined : named;
     const short = entry?.[0] ?? long;
     const innerShape =
@@ -171,19 +208,50 @@ function fromWire(shape: Shape, value: unknown, depth: number): unknown {
     const known = Object.hasOwn(shape, long) ? shape[long] : undefined;
     const innerShape =
       known?.[1]?.() ?? (known === undefined && isCustomRoot(shape, long, inner) ? customShape : undefined);
-    decoded[long] = innerShape === undefined ? inner : fromWire(innerShape, inner, depth + 1);
+    const value = innerShape === undefined ? inner : fromWire(innerShape, inner, depth + 1);
+    decoded[long] = setRight(known?.[2], value);
   }
   return decoded;
 }
 
+/** A value of the kind that is meant, where what came shows it; as it came otherwise. */
+function setRight(kind: ValueKind | undefined, value: unknown): unknown {
+  if (kind === undefined || value === null || value === undefined) return value;
+  switch (kind) {
+    case 'number':
+      return numberIn(value);
+    case 'flag':
+      return value === 'true' ? true : value === 'false' ? false : value;
+    case 'texts':
+      return typeof value === 'string' ? [value] : value;
+    case 'numbers':
+      return Array.isArray(value)
+        ? value.map(numberIn)
+        : typeof value === 'object'
+          ? value
+          : [numberIn(value)];
+    case 'list':
+      return Array.isArray(value) ? value : [value];
+  }
+}
+
+function numberIn(value: unknown): unknown {
+  return typeof value === 'string' && /^-?\d{1,15}$/u.test(value) ? Number(value) : value;
+}
+
 // A flexContainer specialisation: its root is not in the table, its standard attributes are.
-const customShape: Shape = rootNames.container?.[1]?.() ?? {};
+const customShape: Shape = specialisationNames;
+const resourceShape: Shape = rootNames.container?.[1]?.() ?? {};
+
+function isResource(shape: Shape): boolean {
+  return shape === resourceShape || shape === customShape;
+}
 
 /** True for the root of a specialisation: at the top of a body, or as a list among the children of a resource. */
 function isCustomRoot(shape: Shape, name: string, value: unknown): boolean {
   if (shape === rootNames) return true;
   if (shape === wrapperNames) return name !== 'uri';
-  return shape === customShape && name.includes(':') && Array.isArray(value);
+  return isResource(shape) && name.includes(':') && Array.isArray(value);
 }
 
 function plainDeep(value: unknown, depth: number): unknown {

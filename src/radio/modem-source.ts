@@ -16,12 +16,11 @@ import {
   parseModel,
   parseOperator,
   parseSignalQuality,
-  present,
   servingCellsOf,
-} from './generic.ts';
-import type { ModemIdentity } from './generic.ts';
-import { parseNeighbourCells, parseServingCell } from './quectel.ts';
-import type { QuectelServing } from './quectel.ts';
+} from './vendor/generic.ts';
+import { present } from './reply-fields.ts';
+import type { ModemIdentity, ModemReport } from './modem-report.ts';
+import { parseCells } from './vendor/quectel.ts';
 import type { CellMeasurement, Metric, RadioSample, RegistrationState } from './radio-sample.ts';
 import { parseRegistration } from './registration.ts';
 import type { Registration, RegistrationDomain } from './registration.ts';
@@ -70,8 +69,8 @@ const settings = ['ATE0', 'AT+CMEE=1', 'AT+CREG=2', 'AT+CEREG=2', 'AT+C5GREG=2']
 const askIdentity = command('ATI', parseIdentity, { answers: true });
 const askModel = command('AT+CGMM', parseModel, { answers: true });
 const askOperator = command('AT+COPS?', parseOperator, { timeoutMs: 3000, answers: true });
-const askServing = command('AT+QENG="servingcell"', parseServingCell, { answers: true });
-const askNeighbours = command('AT+QENG="neighbourcell"', parseNeighbourCells);
+const askServing = command('AT+QENG="servingcell"', (lines) => parseCells(lines, {}), { answers: true });
+const askNeighbours = command('AT+QENG="neighbourcell"', (lines) => parseCells(lines, {}));
 const askExtendedQuality = command('AT+CESQ', parseExtendedSignalQuality, { answers: true });
 const askQuality = command('AT+CSQ', parseSignalQuality, { answers: true });
 const registrationDomains: readonly RegistrationDomain[] = ['CEREG', 'C5GREG', 'CREG'];
@@ -238,11 +237,11 @@ class PollingRounds {
     const cells = quectel?.cells ?? (await this.#askGeneric());
     if (this.#rounds % operatorEveryRounds === 0) {
       const outcome = await this.#ask(askOperator);
-      if (outcome.kind === 'ok') this.#operator = outcome.value?.operator;
+      if (outcome.kind === 'ok') this.#operator = outcome.value.operator;
     }
     this.#rounds++;
     if (this.#answeredAtMs === undefined) return undefined;
-    const registration = quectel?.state === 'SEARCH' ? 'searching' : bestState(this.#registrations);
+    const registration = quectel?.modemState === 'searching' ? 'searching' : bestState(this.#registrations);
     return {
       source: this.#source,
       atMs: this.#answeredAtMs,
@@ -258,7 +257,7 @@ class PollingRounds {
   }
 
   /** Undefined when this modem, or this firmware, does not speak the dialect. */
-  async #askQuectel(): Promise<QuectelServing | undefined> {
+  async #askQuectel(): Promise<ModemReport | undefined> {
     const serving = await this.#ask(askServing);
     this.#quectelTimeouts = serving.kind === 'timeout' ? this.#quectelTimeouts + 1 : 0;
     if (serving.kind === 'refused' || this.#quectelTimeouts >= quectelTimeoutsMax) {
@@ -266,12 +265,12 @@ class PollingRounds {
       this.#quectelTimeouts = 0;
     }
     if (serving.kind !== 'ok') return undefined;
-    const { state, cells } = serving.value;
-    if (cells.length === 0 && state !== 'SEARCH' && state !== 'LIMSRV') return undefined;
+    const { modemState, cells = [] } = serving.value;
+    if (cells.length === 0 && modemState !== 'searching' && modemState !== 'limited') return undefined;
     this.#quectelRefusedAt = undefined;
     const neighbours = await this.#ask(askNeighbours);
     return neighbours.kind === 'ok'
-      ? { ...serving.value, cells: [...cells, ...withoutServing(neighbours.value, cells)] }
+      ? { ...serving.value, cells: [...cells, ...withoutServing(neighbours.value.cells ?? [], cells)] }
       : serving.value;
   }
 

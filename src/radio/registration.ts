@@ -18,6 +18,8 @@ export interface Registration {
   readonly tac?: number;
   readonly cellId?: number;
   readonly accessTechnology?: AccessTechnologyNumber;
+  /** Codes that were printed but cannot be. */
+  readonly suspects?: readonly ('tac' | 'cellId')[];
 }
 
 const registrationLine = /^\+(CREG|CGREG|CEREG|C5GREG):\s*(.*)$/i;
@@ -63,15 +65,27 @@ export function parseRegistration(
 ): Registration | undefined {
   const fields = readInformation(lines, domain).at(-1);
   if (fields === undefined) return undefined;
-  const rest = hasMode(fields) ? fields.slice(1) : fields;
-  const stat = readWhole(rest[0], 0, 255);
+  const [status, ...rest] = hasMode(fields) ? fields.slice(1) : fields;
+  const [tac, cellId, technology] = placeFields(rest);
+  return registrationOf(domain, { status, tac, cellId, technology });
+}
+
+/** The registration that a state number and what may come with it stand for; undefined for an unknown number. */
+export function registrationOf(
+  domain: RegistrationDomain,
+  fields: Readonly<Record<'status' | 'tac' | 'cellId' | 'technology', Field | undefined>>,
+): Registration | undefined {
+  const stat = readWhole(fields.status, 0, 255);
   const state = stat === simFailure ? 'idle' : stat === undefined ? undefined : states[stat];
   if (stat === undefined || state === undefined) return undefined;
-  const [area, cell, technology] = placeFields(rest.slice(1));
-  const accessTechnology = readWhole(technology, 0, 13) as AccessTechnologyNumber | undefined;
-  const tac = readCode(area, areaMax);
+  const accessTechnology = readWhole(fields.technology, 0, 13) as AccessTechnologyNumber | undefined;
+  const tac = readCode(fields.tac, areaMax);
   const isLte = accessTechnology === 7 || accessTechnology === 9;
-  const cellId = readCode(cell, isLte ? lteCellMax : cellMax);
+  const cellId = readCode(fields.cellId, isLte ? lteCellMax : cellMax);
+  const suspects = [
+    ...(tac === undefined && isPrinted(fields.tac) ? (['tac'] as const) : []),
+    ...(cellId === undefined && isPrinted(fields.cellId) ? (['cellId'] as const) : []),
+  ];
   return {
     domain,
     state,
@@ -79,6 +93,7 @@ export function parseRegistration(
     ...(tac !== undefined && { tac }),
     ...(cellId !== undefined && { cellId }),
     ...(accessTechnology !== undefined && { accessTechnology }),
+    ...(suspects.length > 0 && { suspects }),
   };
 }
 
@@ -106,8 +121,15 @@ function placeFields(fields: readonly Field[]): [Field | undefined, Field | unde
   return [area, cell, tail[0]];
 }
 
-/** A hexadecimal code, undefined for the all-ones patterns that mean "none". */
+const noCode = /^(?:0x)?(?:0*f{2,}e?|0+)$/i;
+
+/** Whether a field holds something other than a code for "none". */
+function isPrinted(field: Field | undefined): boolean {
+  return field !== undefined && field.text !== '' && !noCode.test(field.text);
+}
+
+/** A hexadecimal code, undefined for all ones and zero, which mean "none". */
 function readCode(field: Field | undefined, max: number): number | undefined {
-  if (field === undefined || /^(?:0x)?f+e?$/i.test(field.text)) return undefined;
+  if (field === undefined || noCode.test(field.text)) return undefined;
   return readHex(field, max);
 }

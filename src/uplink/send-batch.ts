@@ -13,9 +13,6 @@ import type { Destination, StreamPart } from './destination.ts';
 import { encodeInstance } from './instance.ts';
 import type { Exchange } from './lane-options.ts';
 
-/** Label of a copy that another CSE may hold too. */
-export const inDoubtLabel = 'baton:indoubt';
-
 /** Longest wait of a request for its turn beside those of other streams. */
 const turnMsMax = millis(2000);
 
@@ -34,7 +31,7 @@ export async function sendBatch(options: {
   readonly batch: Batch;
   readonly part: StreamPart;
   readonly destination: Destination;
-  readonly isInDoubt: boolean;
+  readonly labels: readonly string[];
   readonly answerMs: Millis;
   readonly signal: AbortSignal;
 }): Promise<Sent> {
@@ -42,7 +39,7 @@ export async function sendBatch(options: {
   const contentInstance: ContentInstance = {
     resourceName: instanceName(batch),
     ...contentOf(batch, destination, stream, options.unit),
-    ...(options.isInDoubt ? { labels: [inDoubtLabel] } : {}),
+    ...(options.labels.length === 0 ? {} : { labels: [...options.labels] }),
   };
   let sentMs = clock.monotonicMs();
   const outcome = await destination.client.create(

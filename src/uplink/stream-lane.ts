@@ -60,6 +60,9 @@ import { StreamHeads } from './stream-heads.ts';
 import type { Heads } from './stream-heads.ts';
 import { Turns } from './turns.ts';
 
+/** Label of a copy that another CSE may hold too. */
+export const inDoubtLabel = 'baton:indoubt';
+
 /** Longest wait for a CSE left behind to say whether it holds a record: the stream stands still meanwhile. */
 const questionMsMax = 500;
 
@@ -325,7 +328,7 @@ export class StreamLane {
       stream: this.stream,
       unit: this.#delivery.unit,
       ...{ batch, part, destination },
-      isInDoubt: verdict === 'inDoubt',
+      labels: verdict === 'inDoubt' ? [inDoubtLabel] : [],
       answerMs: this.#settings.deadlineMs(),
       signal: abort.signal,
     });

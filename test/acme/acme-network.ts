@@ -15,6 +15,7 @@ import { ResourceType, ResponseStatusCode } from '../../src/onem2m/enums.ts';
 import { createTemporaryDirectory } from '../../src/host/temporary-directory.ts';
 import type { TemporaryDirectory } from '../../src/host/temporary-directory.ts';
 import { MqttBroker } from '../../src/testbed/mqtt-broker.ts';
+import type { Wire } from './differences-table.ts';
 import type { Programs } from './set-up.ts';
 
 /** The CSEs of a run; the gateway is tried between the MN-CSEs. */
@@ -88,8 +89,9 @@ export class AcmeNetwork {
     }
   }
 
-  pointOfAccess(name: AcmeName): string {
-    return `coap://${address}:${this.coapPort(name)}`;
+  /** Over MQTT all are reached through one broker; topics tell them apart. */
+  pointOfAccess(name: AcmeName, wire: Wire = 'coap'): string {
+    return `${wire}://${address}:${wire === 'coap' ? this.coapPort(name) : this.brokerPort}`;
   }
 
   /** The Python that ACME runs on. */

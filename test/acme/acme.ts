@@ -1,15 +1,15 @@
 // Baton against a CSE that is not ours: ACME CSE from PyPI in a pinned version, one IN-CSE and three MN-CSEs on loopback.
 //
 // Proven: the contract of the testbed's CSEs holds for ACME over CoAP and over MQTT (mosquitto), bodies in CBOR, but for the
-// differences listed in differences-table.ts, and for no other. The gateway process works at ACME over CoAP, and its parts
-// over MQTT: readings arrive exactly once and in order, commands are carried out once, handovers go to and fro, and a kill -9
+// differences listed in differences-table.ts, and for no other. The gateway process works at ACME over CoAP and over MQTT:
+// readings arrive exactly once and in order, commands are carried out once, handovers go to and fro, and a kill -9
 // in the middle of one does no harm; the verdict is taken from what ACME's CSEs hold. Each known defect of ACME is tried
 // again (defects-table.ts).
 //
-// Not proven: a gateway process over MQTT, which needs a link of that kind; coaps, which ACME has not.
+// Not proven: coaps, which ACME has not.
 //
 // --only PART  parts whose name contains it: "contract over coap", "contract over mqtt", "known defects",
-//              "gateway over coap", "service over mqtt"
+//              "gateway over coap", "gateway over mqtt"
 // --json       prints one object; --check exits with 1 when a step fails, as a run without it does
 // Exit code 2: ACME cannot be set up here, and nothing is proven.
 import { parseArgs } from 'node:util';
@@ -27,7 +27,6 @@ import { runDefects, runKilledRegistration } from './defects-run.ts';
 import { differences } from './differences-table.ts';
 import type { Wire } from './differences-table.ts';
 import { runGateway } from './gateway-run.ts';
-import { runService } from './service-run.ts';
 import { acmeVersion, setUp } from './set-up.ts';
 
 const { values } = parseArgs({
@@ -87,8 +86,8 @@ async function runParts(network: AcmeNetwork, report: Report): Promise<void> {
     ['contract over coap', contract('coap')],
     ['contract over mqtt', contract('mqtt')],
     ['known defects', () => runDefects(host, network, report)],
-    ['gateway over coap', () => runGateway(host, network, report)],
-    ['service over mqtt', () => runService(host, network, report)],
+    ['gateway over coap', () => runGateway(host, network, report, 'coap')],
+    ['gateway over mqtt', () => runGateway(host, network, report, 'mqtt')],
   ];
   // Much of each part is waiting, so they run side by side.
   const chosen = parts.filter(([name]) => name.includes(values.only));

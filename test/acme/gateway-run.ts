@@ -1,6 +1,7 @@
-// The gateway as its users run it (`baton run`), with a sensor and a modem on pseudo terminals, at ACME's CSEs over CoAP:
-// readings up, commands down and their results up, handovers by order to and fro, and a kill in the middle of one. What the
-// sensor made is compared with what the CSEs hold.
+// The gateway as its users run it (`baton run`), with a sensor and a modem on pseudo terminals, at ACME's CSEs over CoAP or
+// over MQTT: readings up, commands down and their results up, handovers by order to and fro, and a kill in the middle of one. What the
+// sensor made is compared with what the CSEs hold. Over CoAP commands are fetched; over MQTT ACME's notifications do arrive:
+// nothing is fetched there, and a target proves its way down by one.
 import { errorText } from '../../src/base/errors.ts';
 import { millis } from '../../src/base/units.ts';
 import type { Millis } from '../../src/base/units.ts';
@@ -14,6 +15,7 @@ import { TrialWorld } from '../../src/testbed/drive/trial-world.ts';
 import { judgeDrive } from '../../src/testbed/drive/verdict.ts';
 import type { ObservedHandover } from '../../src/testbed/drive/verdict.ts';
 import type { AcmeNetwork } from './acme-network.ts';
+import type { Wire } from './differences-table.ts';
 import { heldBelow } from './held.ts';
 import type { Report } from '../real/report.ts';
 import { StepError, runSteps } from '../real/steps.ts';
@@ -22,8 +24,8 @@ import { StepError, runSteps } from '../real/steps.ts';
 export const everythingOnce =
   'every reading stands at the CSEs exactly once, in order; the bundle is whole at one';
 
-const part = 'gateway over coap';
-const device = 'gw1';
+/** Both paths run at the same CSEs at the same time. */
+const devices = { coap: 'gw1', mqtt: 'gw2' } as const;
 const drive = 'ring';
 const seed = 11;
 const streams = { temperature: 250, vibration: 200 };
@@ -34,8 +36,14 @@ const pollMs = 500;
 const staysMs = millis(2_500);
 
 /** Runs the whole path; each step is reported. */
-export async function runGateway(host: Host, network: AcmeNetwork, report: Report): Promise<void> {
-  const run = new GatewayRun(host, network);
+export async function runGateway(
+  host: Host,
+  network: AcmeNetwork,
+  report: Report,
+  wire: Wire,
+): Promise<void> {
+  const run = new GatewayRun(host, network, wire);
+  const part = `gateway over ${wire}`;
   const work = (): Promise<void> =>
     runSteps({ clock: host.clock, report, part, notices: () => run.notices }, [
       ['the gateway attaches to an MN-CSE and delivers', () => run.attach()],
@@ -61,14 +69,16 @@ class GatewayRun {
   readonly notices: string[] = [];
   readonly #host: Host;
   readonly #network: AcmeNetwork;
+  readonly #wire: Wire;
   readonly #handovers: ObservedHandover[] = [];
   readonly #commands: string[] = [];
   #world: TrialWorld | undefined;
   #onPhase: (state: string) => void = () => undefined;
 
-  constructor(host: Host, network: AcmeNetwork) {
+  constructor(host: Host, network: AcmeNetwork, wire: Wire) {
     this.#host = host;
     this.#network = network;
+    this.#wire = wire;
   }
 
   async attach(): Promise<readonly string[]> {
@@ -77,14 +87,18 @@ class GatewayRun {
     const world = await TrialWorld.open({
       host: this.#host,
       localSockets: new NodeLocalSockets(),
+      device: devices[this.#wire],
       drive,
       seconds: 3600,
       seed,
       rttMs: 0,
       streams,
       cses: {
-        in: network.pointOfAccess('in'),
-        mn: { mn1: network.pointOfAccess('mn1'), mn2: network.pointOfAccess('mn2') },
+        in: network.pointOfAccess('in', this.#wire),
+        mn: {
+          mn1: network.pointOfAccess('mn1', this.#wire),
+          mn2: network.pointOfAccess('mn2', this.#wire),
+        },
         held: () => this.#held(),
       },
       config: {
@@ -92,7 +106,7 @@ class GatewayRun {
         decision: { minimumStayMs: 3_600_000, discoveryPeriodMs: 2_000 },
         handover: { phaseDeadlineMs },
         uplink: { deadlineMs: 5_000 },
-        downlink: { pollMs },
+        ...(this.#wire === 'coap' ? { downlink: { pollMs } } : {}),
       },
       onEvent: (event: GatewayEvent) => {
         if (event.kind === 'handoverEnded') this.#handovers.push({ event, endedMs: clock.monotonicMs() });
@@ -171,6 +185,7 @@ class GatewayRun {
   }
 
   async verdict(): Promise<readonly string[]> {
+    const device = devices[this.#wire];
     const world = this.#running;
     await world.drain(settleMs);
     const { clock } = this.#host;
@@ -203,6 +218,7 @@ class GatewayRun {
   }
 
   #held(): Promise<HeldResource[]> {
+    const device = devices[this.#wire];
     const aes = [
       ['mn1', device],
       ['mn2', device],

@@ -22,6 +22,7 @@ import type { Bench } from './test-socket.ts';
 
 const other = { address: '192.0.2.2', port: 5683 };
 const none = new Uint8Array();
+const firstBlock = { number: 0, more: false, size: 64 };
 const content = messageOf('2.05', { payload: Buffer.from('yes') });
 const con = (messageId: number, token: Uint8Array = Buffer.of(messageId & 255)): MessageHeader => ({
   type: 'confirmable',
@@ -524,13 +525,44 @@ await t.test('server: pings, options, exceptions, silence, overload', async (t) 
     t.equal(bench.socket.sent.length, 2, 'twice the same');
     t.match(
       lastOf(bench),
-      { type: 'acknowledgement', messageId: 100 + index, message: { code: '4.02' } },
+      {
+        type: 'acknowledgement',
+        messageId: 100 + index,
+        message: { code: number === 35 ? '5.05' : '4.02' },
+      },
       `${number}`,
     );
     bench.socket.receiveMessage(non(200 + index), message);
     t.equal(bench.socket.sent.length, 2, `${number}: silence to a non-confirmable request`);
   }
   t.equal(runs, 0);
+  const block = (number: number, ...values: readonly string[]): CoapMessage =>
+    messageOf('0.01', { options: new Map([[number, values.map(hex)]]) });
+  const unfit: readonly (readonly [string, CoapMessage, string])[] = [
+    ['reserved block size', block(27, '07'), '4.00'],
+    ['reserved block size beside a sound one', { ...block(23, '0f'), block1: firstBlock }, '4.00'],
+    ['block of four octets', block(23, '01020304'), '4.02'],
+    ['two block options', { ...block(27, '00'), block1: firstBlock }, '4.02'],
+    ['accept of three octets', block(17, '010203'), '4.02'],
+    ['two accepts', { ...block(17, '3c'), accept: 50 }, '4.02'],
+    ['two hosts', block(3, '61', '62'), '4.02'],
+    ['no host', block(3, ''), '4.02'],
+    ['port of three octets', block(7, '010203'), '4.02'],
+    ['path segment of 256 octets', block(11, '61'.repeat(256)), '4.02'],
+    ['query of 256 octets', block(15, '61'.repeat(256)), '4.02'],
+    ['proxy scheme', block(39, '61'), '5.05'],
+  ];
+  for (const [index, [name, message, code]] of unfit.entries()) {
+    bench.socket.receiveMessage(con(160 + index), message);
+    await settle();
+    t.match(lastOf(bench), { type: 'acknowledgement', message: { code } }, name);
+  }
+  t.equal(runs, 0, 'none of these is passed over');
+  const odd = block(12, '010203');
+  bench.socket.receiveMessage(con(190), odd);
+  await settle();
+  t.equal(runs, 1, 'an elective option of an impossible length is');
+  runs = 0;
   const elective = new Map(
     [3, 6, 7, 14, 60, 258, 2048, 259, 283, 351].map((number) => [number, [Buffer.of(1)]]),
   );
@@ -592,9 +624,11 @@ await t.test('server: refusals of a oneM2M receiver carry status and request ide
   const rows: readonly (readonly [string, CoapMessage, string, number])[] = [
     ['notified', request('quick'), '2.04', 2000],
     ['handler throws', request('broken'), '5.00', 5000],
-    ['no oneM2M method', { ...request('quick'), code: '0.06' }, '4.00', 4000],
+    ['no oneM2M method', { ...request('quick'), code: '0.06' }, '4.05', 4005],
     ['broken body', request('quick', { contentFormat: 60, payload: hex('ff') }), '4.00', 4000],
-    ['body in XML', request('quick', { contentFormat: 41, payload: Buffer.from('<a/>') }), '4.00', 4000],
+    ['body in XML', request('quick', { contentFormat: 41, payload: Buffer.from('<a/>') }), '4.15', 4015],
+    ['answer in XML', { ...request('quick', { accept: 41 }), code: '0.01' }, '4.06', 5207],
+    ['notified by somebody who accepts XML', request('quick', { accept: 41 }), '2.04', 2000],
     [
       'broken type',
       request('quick', {
@@ -746,8 +780,6 @@ await t.test('datagrams: framing', (t) => {
     ['class 3', '40600001', /reserved class/],
     ['class 7', '40e10001', /reserved class/],
     ['reset with a code', '70450001', /not empty/],
-    ['block size 7', '40450001d10e07', /reserved/],
-    ['block of four octets', '40450001d40e01020304', /reserved/],
     ['too many options', `40010001${'00'.repeat(optionsMax + 1)}`, /more than 256 options/],
   ];
   for (const [name, octets, reason] of rows) {

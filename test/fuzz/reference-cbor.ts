@@ -1,8 +1,17 @@
+import { isUtf8 } from 'node:buffer';
+
 /**
  * The plainest reader of one CBOR item (RFC 8949) in the subset that the scan lets through: what the codec read is held
- * against it. The codec never assigns `__proto__`: it writes that key with one underscore less, and so does this.
+ * against it. The codec never assigns `__proto__`: it writes that key with one underscore less, and so does this. Where a
+ * key is an octet string, all octet strings that are UTF-8 are texts.
  */
 export function readCbor(data: Uint8Array): unknown {
+  const plain = read(data, false);
+  return plain.hasOctetKeys ? read(data, true).value : plain.value;
+}
+
+function read(data: Uint8Array, areTexts: boolean): { value: unknown; hasOctetKeys: boolean } {
+  let hasOctetKeys = false;
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   let offset = 0;
   const argument = (info: number): number => {
@@ -30,18 +39,20 @@ export function readCbor(data: Uint8Array): unknown {
     if (major === 1) return -1 - value;
     if (major === 2 || major === 3) {
       const octets = data.subarray(offset, (offset += value));
-      return major === 2 ? octets : Buffer.from(octets).toString();
+      return major === 2 && !(areTexts && isUtf8(octets)) ? octets : Buffer.from(octets).toString();
     }
     if (major === 4) return Array.from({ length: value }, item);
     const object: Record<string, unknown> = {};
     for (let count = value; count > 0; count--) {
-      const key = item() as string;
+      const read = item();
+      hasOctetKeys ||= typeof read !== 'string';
+      const key = String(read);
       const inner = item();
       object[key === '__proto__' ? '__proto_' : key] = inner;
     }
     return object;
   };
-  return item();
+  return { value: item(), hasOctetKeys };
 }
 
 function halfFloat(bits: number): number {

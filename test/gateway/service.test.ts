@@ -659,6 +659,7 @@ void t.test('a switch is not over before what was delivered is durable', async (
     entropy: new SeededEntropy(1),
     clientFor: undefined as never,
     link: { name: 'cell0', pointOfAccessFor: () => ownPoa },
+    leave: () => undefined,
     aes: {},
     graceMs: millis(1),
     isPolling: false,

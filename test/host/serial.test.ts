@@ -15,7 +15,7 @@ import { NodeEntropy } from '../../src/host/entropy.ts';
 import { openPseudoTerminal } from '../../src/host/pseudo-terminal.ts';
 import { NodeSerialLines } from '../../src/host/serial-line.ts';
 import { AtSession } from '../../src/radio/at-session.ts';
-import { parseSignalQuality } from '../../src/radio/generic.ts';
+import { parseSignalQuality } from '../../src/radio/vendor/generic.ts';
 import { ModemSource } from '../../src/radio/modem-source.ts';
 import type { Reading } from '../../src/sensor/reading.ts';
 import { SerialLineSource } from '../../src/sensor/serial-line-source.ts';

@@ -80,9 +80,9 @@ export class PeerBench {
 
   /** A folder for files of this part. */
   directory(): Promise<string> {
-    this.#directory ??= createTemporaryDirectory(`baton-${this.#part}-`).then(({ path, remove }) => {
-      this.#ends.unshift(remove);
-      return path;
+    this.#directory ??= createTemporaryDirectory(`baton-${this.#part}-`).then((directory) => {
+      this.#ends.unshift(() => directory.remove());
+      return directory.path;
     });
     return this.#directory;
   }

@@ -12,11 +12,16 @@ import {
   parseOperator,
   parseSignalQuality,
   servingCellsOf,
-} from '../../src/radio/generic.ts';
-import { parseNeighbourCells, parseServingCell } from '../../src/radio/quectel.ts';
+} from '../../src/radio/vendor/generic.ts';
+import { parseCells } from '../../src/radio/vendor/quectel.ts';
 import type { CellMeasurement, Metric } from '../../src/radio/radio-sample.ts';
 import { parseRegistration, registrationShape } from '../../src/radio/registration.ts';
 import type { RegistrationDomain } from '../../src/radio/registration.ts';
+
+const parseServingCell = (lines: readonly string[]): readonly CellMeasurement[] =>
+  parseCells(lines, {}).cells ?? [];
+const parseNeighbourCells = (lines: readonly string[]): readonly CellMeasurement[] =>
+  (parseCells(lines, {}).cells ?? []).filter((cell) => !cell.serving);
 
 /**
  * `rat*` marks a serving cell; then identity mcc-mnc/tac/cell/pci@arfcn:band; then rsrp rsrq sinr rssi, `?` suspect,
@@ -123,7 +128,7 @@ const servingRows: readonly Row[] = [
     'Quectel, model unknown, middle elided',
     'at-049',
     q('"LIMSRV","NR5G-SA","TDD",...,-95,-12,-3276,1,-'),
-    [],
+    ['nr* undefined@undefined:undefined -95 -12 ? .'],
   ],
   [
     'Quectel, model unknown, no blank after the colon',
@@ -155,7 +160,7 @@ const servingRows: readonly Row[] = [
     'Quectel, model unknown, WCDMA',
     'at-056',
     q('"LIMSRV","WCDMA",460,01,A538,1EB578B,10763,60,2,-106,-13,-,-,-,-,-'),
-    ['wcdma* 460-01/a538/1eb578b/undefined@10763:undefined . . . .'],
+    ['wcdma* 460-01/a538/1eb578b/60@10763:undefined . . . .'],
   ],
   [
     'Quectel, model unknown, GSM, echo ending CR CR LF',
@@ -258,11 +263,11 @@ const neighbourRows: readonly Row[] = [
 
 await t.test('Quectel serving cell', (t) => {
   for (const [modem, capture, reply, expected] of servingRows) {
-    t.same(parseServingCell([reply]).cells.map(show), expected, `${modem} (${capture})`);
+    t.same(parseServingCell([reply]).map(show), expected, `${modem} (${capture})`);
   }
-  t.equal(parseServingCell(['+QENG: "servingcell","SEARCH"']).state, 'SEARCH');
-  t.equal(parseServingCell(['+QENG: "servingcell","LIMSRV","LTE"']).refusedLines, 1);
-  t.equal(parseServingCell(servingRows[0]?.[2].split('\n') ?? []).state, 'NOCONN');
+  t.equal(parseCells(['+QENG: "servingcell","SEARCH"'], {}).modemState, 'searching');
+  t.equal(parseCells(['+QENG: "servingcell","LIMSRV","LTE"'], {}).refusedRows, 1);
+  t.equal(parseCells(servingRows[0]?.[2].split('\n') ?? [], {}).modemState, 'idle');
   t.end();
 });
 
@@ -464,7 +469,11 @@ await t.test('operator and identity', (t) => {
   ];
   for (const [modem, capture, reply, expected] of operators) {
     const read = parseOperator([reply]);
-    t.equal(`${read?.mode} ${read?.operator} ${read?.accessTechnology}`, expected, `${modem} (${capture})`);
+    t.equal(
+      `${read.operatorMode} ${read.operator} ${read.accessTechnology}`,
+      expected,
+      `${modem} (${capture})`,
+    );
   }
   t.same(
     parseIdentity(['Quectel', 'RM500U-CNV', 'Revision: RM500UCNVCAR03A12M2G']),
@@ -498,9 +507,8 @@ function problemsOf(reply: string): string[] {
   const quality = parseExtendedSignalQuality(lines);
   const rssi = parseSignalQuality(lines);
   check('csq', rssi, -113, -51);
-  const { cells } = parseServingCell(lines);
   const generic = servingCellsOf(quality, rssi, {});
-  const quectel = [...cells, ...parseNeighbourCells(lines)];
+  const quectel = parseServingCell(lines);
   for (const cell of [...quectel, ...generic]) {
     const nr = cell.rat === 'nr';
     check('rsrp', cell.rsrpDbm, nr ? -157 : -141, nr ? -31 : -44);

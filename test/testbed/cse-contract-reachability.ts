@@ -5,7 +5,7 @@ import { contentOf } from '../../src/onem2m/cse-client.ts';
 import type { CseOutcome } from '../../src/onem2m/cse-client.ts';
 import { NotificationEventType, ResourceType, ResponseStatusCode } from '../../src/onem2m/enums.ts';
 import type { RequestPrimitive, ResponsePrimitive } from '../../src/onem2m/primitives.ts';
-import type { Notification, Subscription } from '../../src/onem2m/resources.ts';
+import type { Ae, Notification, Subscription } from '../../src/onem2m/resources.ts';
 import { instance, ok, refused } from './cse-contract-bench.ts';
 import type { Bench, Receiver, RegisteredAe } from './cse-contract-bench.ts';
 
@@ -397,7 +397,7 @@ async function announcement(t: Test, bench: Bench): Promise<void> {
   });
   t.ok(copy, 'announceTo names the copy');
   if (copy === undefined) return;
-  const read = async (): Promise<Record<string, unknown>> =>
+  const read = async (): Promise<Ae> =>
     contentOf(ok(t, await admin.retrieve(copy), rsc.ok, 'copy'), 'aeAnnc');
   const announced = await read();
   t.equal(announced.link, `${bench.cseId('mn1')}/${ae.stem}`);

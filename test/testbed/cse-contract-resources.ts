@@ -436,13 +436,8 @@ export const resourceChecks: readonly Check[] = [
         rsc.ok,
         'rcn 6',
       );
-      const list =
-        (
-          references.primitiveContent?.resourceReferenceList as {
-            rrf?: { nm: string; typ: number; val: string }[];
-          }
-        ).rrf ?? [];
-      t.strictSame(list.map(({ nm }) => nm).sort(), ['e1', 'e2', 'e3']);
+      const list = references.primitiveContent?.resourceReferenceList?.resourceReference ?? [];
+      t.strictSame(list.map(({ name }) => name).sort(), ['e1', 'e2', 'e3']);
       const wrong = await ae.client.create(
         container,
         ResourceType.contentInstance,

@@ -9,7 +9,8 @@ import { NodeEntropy, randomHex } from '../../src/host/entropy.ts';
 import { NodeNetwork } from '../../src/host/network.ts';
 import { MqttBinding } from '../../src/mqtt/mqtt-binding.ts';
 import { MqttSession } from '../../src/mqtt/mqtt-session.ts';
-import type { MqttSessionOptions } from '../../src/mqtt/mqtt-session.ts';
+import type { MqttSessionOptions } from '../../src/mqtt/mqtt-connect.ts';
+import { MqttPresence } from '../../src/mqtt/mqtt-presence.ts';
 import { buildTopic, parseTopic, responseTopic } from '../../src/mqtt/topics.ts';
 import { parsePointOfAccess } from '../../src/onem2m/address.ts';
 import type { Binding, RequestHandler } from '../../src/onem2m/binding.ts';
@@ -69,15 +70,26 @@ export function mqttWires(broker: { address: string; port: number }, deadlineMs:
   return {
     bind: async (originator, cse) => {
       const options = session();
-      const opened = await MqttBinding.open({
-        session: options,
+      const { clientId } = options.endpoint;
+      const presence = new MqttPresence({
+        clock,
+        clientId,
+        isTransient: true,
+        open: (attempt) => MqttSession.open({ ...options, signal: attempt.signal }),
+      });
+      const binding = new MqttBinding({
+        presence,
+        clock,
         cseId: `/id-${cse}`,
         serialisation: 'cbor',
-        originators: [originator],
-        credentialId: options.endpoint.clientId,
+        credentialId: clientId,
       });
-      if (!opened.ok) throw new Error(opened.error.message);
-      return opened.value;
+      const attached = await binding.attach(originator, { deadlineMs });
+      if (!attached.ok) throw new Error(attached.error.message);
+      return {
+        send: (request, limits) => binding.send(request, limits),
+        close: () => presence.close(),
+      };
     },
     // An AE's receiver is known by its topic prefix here, because it listens before its AE has a name. As the URL of a
     // notification target the same point of access is a whole topic.

@@ -321,7 +321,7 @@ await t.test('a time series reports what did not come in time (TS-0001 10.2.4.27
   ok(t, await gateway.create('cse-mn1/gw', ResourceType.timeSeries, { timeSeries }), rsc.created, 'a series');
   const subscription = {
     notificationUri: ['Cgw'],
-    eventNotificationCriteria: { notificationEventType: [8], missingData: { num: 2, dur: 'PT60S' } },
+    eventNotificationCriteria: { notificationEventType: [8], missingData: { number: 2, duration: 'PT60S' } },
   };
   const to = 'cse-mn1/gw/ts';
   ok(t, await gateway.create(to, ResourceType.subscription, { subscription }), rsc.created, 'a subscription');

@@ -13,7 +13,7 @@ import { SimulatedClock } from '../../src/testbed/simulated-clock.ts';
 import type { Destination } from '../../src/uplink/destination.ts';
 import { readingsOf } from '../../src/uplink/batch-instance.ts';
 import { encodePayload } from '../../src/uplink/instance.ts';
-import { inDoubtLabel } from '../../src/uplink/send-batch.ts';
+import { inDoubtLabel } from '../../src/uplink/stream-lane.ts';
 import type {
   Exchange,
   Moved,

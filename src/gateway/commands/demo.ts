@@ -3,6 +3,7 @@ import { didYouMean } from '../../base/text.ts';
 import { millis } from '../../base/units.ts';
 import { every } from '../../host/clock.ts';
 import { runDrive } from '../../testbed/drive/drive.ts';
+import { parseTransport, testbedTransports } from '../../testbed/drive/cse-host-process.ts';
 import { drives, findDrive } from '../../testbed/radio-field/drives.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { exitCodes } from '../command.ts';
@@ -17,7 +18,9 @@ const killStates = ['preparing', 'prepared', 'claiming', 'switching', 'catchingU
 export const command: Command = {
   name: 'demo',
   summary: 'drive past simulated cells and CSEs with a real gateway in between',
-  usage: ['demo [--drive NAME] [--seconds N] [--seed N] [--headless] [--json] [--check] [--kill-at STATE,…]'],
+  usage: [
+    'demo [--drive NAME] [--seconds N] [--seed N] [--transport NAME] [--headless] [--json] [--check] [--kill-at STATE,…]',
+  ],
   options: {
     'drive': {
       type: 'text',
@@ -45,6 +48,11 @@ export const command: Command = {
       max: 2000,
       summary: 'round trip to the CSEs, default 40',
     },
+    'transport': {
+      type: 'text',
+      argument: 'NAME',
+      summary: `how the CSEs are reached: ${testbedTransports.join(', ')}; default coap`,
+    },
     'headless': { type: 'flag', summary: 'no live view, only the summary' },
     'json': { type: 'flag', summary: 'print one JSON object instead of view and summary' },
     'check': {
@@ -67,6 +75,7 @@ async function demo(context: CommandContext): Promise<number> {
   const { options, host, stdout, stderr } = context;
   const name = options.text('drive') ?? 'ring';
   findDrive(name);
+  const transport = parseTransport(options.text('transport') ?? 'coap');
   const seconds = options.number('seconds') ?? 60;
   const isJson = options.flag('json');
   const view = isJson || options.flag('headless') ? undefined : createView(context, name, seconds);
@@ -79,6 +88,7 @@ async function demo(context: CommandContext): Promise<number> {
       seconds,
       seed: options.number('seed') ?? 1,
       rttMs: options.number('rtt-ms') ?? 40,
+      transport,
       killAt: parseStates(options.text('kill-at')),
       signal: context.signal,
       onEvent: (event) => view?.take(event),

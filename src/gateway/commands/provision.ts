@@ -39,8 +39,8 @@ async function provision(context: CommandContext): Promise<number> {
     host,
     link: anyPort,
     deadlineMs: config.handover.phaseDeadlineMs,
-    handler: ({ requestIdentifier }) =>
-      Promise.resolve({ responseStatusCode: ResponseStatusCode.operationNotAllowed, requestIdentifier }),
+    mqtt: config.mqtt,
+    security: config.security,
   });
   try {
     const client = access.cseClient(config.inCse, home.aeId);

@@ -7,11 +7,15 @@ import type { Delivery } from './delivery.ts';
 import { badRequest, refuse } from './refusal.ts';
 import type { Attributes } from './resource-tree.ts';
 
-/** `net` 8, missing data points of a time series (TS-0004 6.3.4.2.19). */
-export const missingDataPoints = 8;
-
-const knownEvents: readonly number[] = [...Object.values(NotificationEventType), missingDataPoints];
-const knownCriteria: readonly (keyof EventNotificationCriteria | 'missingData')[] = [
+/** The events that this CSE detects. */
+const knownEvents: readonly number[] = [
+  NotificationEventType.updateOfResource,
+  NotificationEventType.deleteOfResource,
+  NotificationEventType.createOfDirectChild,
+  NotificationEventType.deleteOfDirectChild,
+  NotificationEventType.missingDataPoints,
+];
+const knownCriteria: readonly (keyof EventNotificationCriteria)[] = [
   'notificationEventType',
   'attribute',
   'childResourceType',

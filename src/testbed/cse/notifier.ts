@@ -13,7 +13,7 @@ import type { EventNotificationCriteria, Notification, PrimitiveContent } from '
 import { removeResource } from './cse-core.ts';
 import type { CseCore, ResourceChange } from './cse-core.ts';
 import type { Delivery } from './delivery.ts';
-import { durationMs, missingDataPoints } from './notification-check.ts';
+import { durationMs } from './notification-check.ts';
 import { numberOf, textOf, textsOf } from './resource-tree.ts';
 import type { Attributes, StoredResource } from './resource-tree.ts';
 
@@ -63,13 +63,13 @@ export class Notifier {
   reportMissing(series: StoredResource, missing: readonly string[]): void {
     for (const subscription of [...series.subscriptions]) {
       const criteria = criteriaOf(subscription);
-      if (criteria.notificationEventType?.includes(missingDataPoints) !== true) continue;
-      const wanted = (criteria as { missingData?: { num?: unknown } }).missingData?.num;
+      if (criteria.notificationEventType?.includes(NotificationEventType.missingDataPoints) !== true) continue;
+      const wanted = criteria.missingData?.number;
       if (typeof wanted === 'number' && missing.length < wanted) continue;
       const representation: PrimitiveContent = {
         timeSeries: { missingDataList: [...missing], missingDataCurrentNr: missing.length },
       };
-      this.#notify(subscription, missingDataPoints, representation);
+      this.#notify(subscription, NotificationEventType.missingDataPoints, representation);
     }
   }
 

@@ -2,6 +2,7 @@ import { millis } from '../../base/units.ts';
 import { randomHex } from '../../host/entropy.ts';
 import { ResourceType, ResponseStatusCode } from '../../onem2m/enums.ts';
 import type { RequestPrimitive, ResponsePrimitive } from '../../onem2m/primitives.ts';
+import { nestedRequest } from '../../onem2m/serialisation.ts';
 import { respond, timeLeftMs } from './cse-core.ts';
 import type { CseCore, IncomingRequest } from './cse-core.ts';
 import { badRequest, noPrivilege, notFound, refuse } from './refusal.ts';
@@ -83,7 +84,7 @@ export class PollingChannels {
       return refuse(ResponseStatusCode.requestTimeout, 'nothing arrived in the polling channel');
     }
     channel.fetched.set(parked.request.requestIdentifier, parked);
-    return respond(request, ResponseStatusCode.ok, { requestPrimitive: nested(parked.request) });
+    return respond(request, ResponseStatusCode.ok, nestedRequest(parked.request));
   }
 
   /** NOTIFY to `pcu`: the AE's answer to a request it fetched before. */
@@ -150,17 +151,4 @@ export class PollingChannels {
         : owner?.id === originator;
     if (!isOwner) noPrivilege(`${originator} does not own this polling channel`);
   }
-}
-
-/** A request as it travels inside another body, where `rt` and `fc` are objects (TS-0004 8.2.2). */
-function nested(request: RequestPrimitive): Record<string, unknown> {
-  const { responseType, notificationUris, filterCriteria, ...rest } = request;
-  const { attributes, ...criteria } = filterCriteria ?? {};
-  return {
-    ...rest,
-    ...(responseType === undefined
-      ? {}
-      : { responseType: { responseTypeValue: responseType, notificationUri: notificationUris } }),
-    ...(filterCriteria === undefined ? {} : { filterCriteria: { ...criteria, ...attributes } }),
-  };
 }

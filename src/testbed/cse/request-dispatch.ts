@@ -259,8 +259,8 @@ function discover(
     const uriList = addresses.map(([, address]) => address);
     return respond(request, ResponseStatusCode.ok, { uriList });
   }
-  const rrf = addresses.map(([each, address]) => childReference(each, address));
-  return respond(request, ResponseStatusCode.ok, { resourceReferenceList: { rrf } });
+  const resourceReference = addresses.map(([each, address]) => childReference(each, address));
+  return respond(request, ResponseStatusCode.ok, { resourceReferenceList: { resourceReference } });
 }
 
 async function executeUpdate(
@@ -336,7 +336,7 @@ function defer(core: CseCore, incoming: IncomingRequest): ResponsePrimitive {
       target: request.to,
       originator: request.from,
       requestId: request.requestIdentifier,
-      metaInformation: { rt: { rtv: responseType } },
+      metaInformation: { responseType: { responseTypeValue: responseType } },
       requestStatus: RequestStatus.pending,
       expirationTime: encodeTimestamp(core.clock.unixMs() + outcomeKeptMs),
     },

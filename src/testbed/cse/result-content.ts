@@ -5,6 +5,7 @@ import {
   ResponseStatusCode,
   ResultContent,
 } from '../../onem2m/enums.ts';
+import type { ResourceReference } from '../../onem2m/common-attributes.ts';
 import { shortAttributeName } from '../../onem2m/names.ts';
 import { encodeTimestamp } from '../../onem2m/primitives.ts';
 import type { RequestPrimitive } from '../../onem2m/primitives.ts';
@@ -108,12 +109,14 @@ export function contentOfResource(
     case rcn.childResources:
       return { [resource.root]: children(core, incoming, resource) };
     case rcn.attributesAndChildResourceReferences: {
-      const ch = references(core, incoming, resource, options.isSpRelative);
-      return { [resource.root]: { ...attributesOf(core, resource), ch } };
+      const childResource = references(core, incoming, resource, options.isSpRelative);
+      return { [resource.root]: { ...attributesOf(core, resource), childResource } };
     }
     case rcn.childResourceReferences:
       return {
-        resourceReferenceList: { rrf: references(core, incoming, resource, options.isSpRelative) },
+        resourceReferenceList: {
+          resourceReference: references(core, incoming, resource, options.isSpRelative),
+        },
       };
     default:
       return { [resource.root]: pick(attributesOf(core, resource), request.attributeList) };
@@ -121,8 +124,8 @@ export function contentOfResource(
 }
 
 /** A reference as `rcn` 5 and 6 list it (TS-0004 6.3.5.29 `m2m:childResourceRef`). */
-export function childReference(resource: StoredResource, address: string): Record<string, unknown> {
-  return { nm: resource.name, typ: resource.type, val: address };
+export function childReference(resource: StoredResource, address: string): ResourceReference {
+  return { name: resource.name, type: resource.type, value: address };
 }
 
 function representation(core: CseCore, resource: StoredResource): PrimitiveContent {
@@ -165,7 +168,7 @@ function references(
   incoming: IncomingRequest,
   resource: StoredResource,
   isSpRelative: boolean,
-): unknown[] {
+): ResourceReference[] {
   const found = select(core, incoming, resource, 'retrieve');
   return found.map((each) => childReference(each, addressOf(core, each, isSpRelative)));
 }

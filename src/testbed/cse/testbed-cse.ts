@@ -15,7 +15,7 @@ import { Misbehaviour, markCorrupt } from './misbehaviour.ts';
 import type { MisbehaviourAction } from './misbehaviour.ts';
 import { addressedType } from './request-dispatch.ts';
 import { ResourceTree, structuredPath } from './resource-tree.ts';
-import type { Attributes } from './resource-tree.ts';
+import type { Attributes, StoredResource } from './resource-tree.ts';
 
 /** How a testbed CSE is made; what is left out has a default fit for tests. */
 export interface TestbedCseOptions
@@ -151,14 +151,15 @@ export class TestbedCse {
     await Promise.all(this.#options.transports.map((transport) => transport.close()));
   }
 
+  /** The resource at a structured CSE-relative address; undefined when there is none. */
+  find(path: string): ResourceDump | undefined {
+    const resource = this.#tree.byPath(path.split('/'));
+    return resource === undefined ? undefined : dumpOf(resource);
+  }
+
   /** Every resource with a copy of its attributes, parents before children, in order of creation. */
   dump(): ResourceDump[] {
-    return [...this.#tree.all()].map((resource) => ({
-      path: structuredPath(resource),
-      resourceType: resource.type,
-      attributes: structuredClone(resource.attributes),
-      arrivalMs: resource.arrivalMs,
-    }));
+    return [...this.#tree.all()].map(dumpOf);
   }
 
   async #behave(
@@ -254,4 +255,13 @@ export class TestbedCse {
       arrivalMs: this.#options.clock.monotonicMs(),
     });
   }
+}
+
+function dumpOf(resource: StoredResource): ResourceDump {
+  return {
+    path: structuredPath(resource),
+    resourceType: resource.type,
+    attributes: structuredClone(resource.attributes),
+    arrivalMs: resource.arrivalMs,
+  };
 }

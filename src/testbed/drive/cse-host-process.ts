@@ -1,10 +1,13 @@
 /**
- * An IN-CSE and its MN-CSEs in one process, each behind a UDP relay that gives its path the conditions of the drive.
+ * An IN-CSE and its MN-CSEs in one process, each behind a relay that gives its path the conditions of the drive.
  *
- *     node cse-host-process.js --mn mn1 --mn mn2 [--rtt-ms 40] [--seed 1] [--drive ring --seconds 60] --gateway-port N
+ *     node cse-host-process.js --mn mn1 --mn mn2 [--transport coap|mqtt|mqttShared] [--rtt-ms 40] [--seed 1]
+ *       [--drive ring --seconds 60] --gateway-port N
  *
- * Prints `{"ready":{"in":POA,"mn":{"mn1":POA,…},"notify":POA}}` once all MN-CSEs are registered: the points of access as the
- * gateway sees them, and the one under which the CSEs reach the gateway's port. Takes on standard input `{"cmd":"go"}` (the
+ * Over MQTT each CSE has a broker of its own, or (`mqttShared`) all MN-CSEs have one in common. Prints
+ * `{"ready":{"in":POA,"mn":{"mn1":POA,…},"notify":POA,"brokers":[[POA,POA],…]}}` once all MN-CSEs are registered: the points of
+ * access as the gateway sees them, the one under which the CSEs reach the gateway's UDP port, and for each broker how the gateway
+ * and how the CSEs reach it. Takes on standard input `{"cmd":"go"}` (the
  * drive begins now: where it has no coverage, nothing gets through), `{"cmd":"held"}` (prints what the CSEs hold in lines of
  * `{"held":[…]}`, then `{"heldEnd":true,"nowMs":…}`), `{"cmd":"crash","cse":"mn1"}`, `{"cmd":"restart","cse":"mn1","keepState":true}`,
  * `{"cmd":"misbehave","cse":"mn1","rules":[{"action":{"kind":"dropAnswer"},"operation":1,"count":3}]}` (see misbehaviour.ts; no
@@ -13,6 +16,7 @@
  */
 import { parseArgs } from 'node:util';
 import { DecodeError, UsageError, errorText } from '../../base/errors.ts';
+import { didYouMean } from '../../base/text.ts';
 import { millis } from '../../base/units.ts';
 import { isMainModule, openParentChannel, setExitCode } from '../../host/child-process.ts';
 import type { ParentChannel } from '../../host/child-process.ts';
@@ -22,10 +26,14 @@ import type { Host } from '../../host/host.ts';
 import { formatPointOfAccess, requirePointOfAccess } from '../../onem2m/address.ts';
 import { CseType } from '../../onem2m/enums.ts';
 import { parseCount } from '../child-command.ts';
+import type { CseTransport } from '../cse/cse-transport.ts';
 import type { MisbehaviourRule } from '../cse/misbehaviour.ts';
 import { TestbedCse } from '../cse/testbed-cse.ts';
 import type { ResourceDump } from '../cse/testbed-cse.ts';
 import { ForeignCoapTransport } from '../cse/transports/foreign-coap-transport.ts';
+import { MqttTransport } from '../cse/transports/mqtt-transport.ts';
+import { MqttBroker } from '../mqtt-broker.ts';
+import { TcpRelay } from '../network/tcp-relay.ts';
 import { UdpRelay } from '../network/udp-relay.ts';
 import { findDrive } from '../radio-field/drives.ts';
 import { RadioField } from '../radio-field/radio-field.ts';
@@ -44,7 +52,14 @@ interface Arguments {
   readonly drive: string;
   readonly seconds: number;
   readonly gatewayPort: number;
+  readonly transport: TestbedTransport;
 }
+
+/** How the CSEs of the testbed are reached. */
+export type TestbedTransport = 'coap' | 'mqtt' | 'mqttShared';
+
+/** The valid ones. */
+export const testbedTransports: readonly TestbedTransport[] = ['coap', 'mqtt', 'mqttShared'];
 
 /** The CSEs and relays of one drive. */
 class CseHost {
@@ -52,8 +67,12 @@ class CseHost {
   readonly #arguments: Arguments;
   readonly #channel: ParentChannel;
   readonly #cses = new Map<string, TestbedCse>();
-  readonly #relays: UdpRelay[] = [];
+  readonly #relays: (UdpRelay | TcpRelay)[] = [];
+  /** Brokers by the point of access of their relay. */
+  readonly #brokers = new Map<string, MqttBroker>();
+  readonly #relayOf = new Map<string, string>();
   readonly #entropy: SeededEntropy;
+  #shared: MqttBroker | undefined;
   #cancelDrive: () => void = () => undefined;
 
   constructor(host: Host, options: Arguments, channel: ParentChannel) {
@@ -68,7 +87,12 @@ class CseHost {
     const mn: Record<string, string> = {};
     for (const name of this.#arguments.mns) mn[name] = await this.#relayTo(await this.#startCse(name, inPoa));
     const gateway = formatPointOfAccess('coap', address, this.#arguments.gatewayPort);
-    const ready = { in: await this.#relayTo(inPoa), mn, notify: await this.#relayTo(gateway) };
+    const ready = {
+      in: await this.#relayTo(inPoa),
+      mn,
+      notify: await this.#relayTo(gateway),
+      brokers: [...this.#brokers].map(([relay, { pointOfAccess }]) => [relay, pointOfAccess]),
+    };
     await this.#registered();
     this.#channel.writeLine(JSON.stringify({ ready }));
   }
@@ -101,10 +125,11 @@ class CseHost {
     this.#cancelDrive();
     await Promise.all([...this.#cses.values()].map((cse) => cse.stop()));
     await Promise.all(this.#relays.map((relay) => relay.close()));
+    await Promise.all([...this.#brokers.values()].map((broker) => broker.close()));
   }
 
   async #startCse(name: string, registrar: string | undefined): Promise<string> {
-    const { clock, network } = this.#host;
+    const { clock } = this.#host;
     const cse = new TestbedCse({
       cseId: `/id-${name}`,
       cseBaseName: `cse-${name}`,
@@ -114,7 +139,7 @@ class CseHost {
       serialisation: 'cbor',
       clock,
       entropy: this.#entropy,
-      transports: [new ForeignCoapTransport({ network, clock })],
+      transports: [await this.#transportOf(name)],
       ...(registrar === undefined
         ? {}
         : {
@@ -132,8 +157,44 @@ class CseHost {
     return pointOfAccess;
   }
 
+  async #transportOf(name: string): Promise<CseTransport> {
+    const { clock, network } = this.#host;
+    const { transport } = this.#arguments;
+    if (transport === 'coap') return new ForeignCoapTransport({ network, clock });
+    const isShared = transport === 'mqttShared' && name !== 'in';
+    const broker = isShared ? (this.#shared ??= await MqttBroker.open()) : await MqttBroker.open();
+    const { pointOfAccess } = broker;
+    this.#brokers.set(await this.#relayTo(pointOfAccess), broker);
+    return new MqttTransport({
+      network,
+      clock,
+      cseId: `/id-${name}`,
+      broker: { host: broker.address, port: broker.port },
+    });
+  }
+
+  /** One relay for each point of access; CSEs that share a broker share its relay. */
   async #relayTo(pointOfAccess: string): Promise<string> {
-    const { host, port } = requirePointOfAccess(pointOfAccess, 'relay target');
+    const known = this.#relayOf.get(pointOfAccess);
+    if (known !== undefined) return known;
+    const { scheme, host, port } = requirePointOfAccess(pointOfAccess, 'relay target');
+    const relayed = scheme === 'coap' ? await this.#relayUdp(host, port) : await this.#relayTcp(host, port);
+    this.#relayOf.set(pointOfAccess, relayed);
+    return relayed;
+  }
+
+  async #relayTcp(host: string, port: number): Promise<string> {
+    const relay = await TcpRelay.open({
+      clock: this.#host.clock,
+      localAddress: address,
+      target: { address: host, port },
+      conditions: { delayMs: this.#arguments.rttMs / 2 },
+    });
+    this.#relays.push(relay);
+    return formatPointOfAccess('mqtt', address, relay.local.port);
+  }
+
+  async #relayUdp(host: string, port: number): Promise<string> {
     const { network, clock } = this.#host;
     const relay = await UdpRelay.open({
       network,
@@ -254,6 +315,7 @@ function parseOptions(args: readonly string[]): Arguments {
       'drive': { type: 'string', default: 'ring' },
       'seconds': { type: 'string', default: '60' },
       'gateway-port': { type: 'string', default: '0' },
+      'transport': { type: 'string', default: 'coap' },
     },
   });
   return {
@@ -263,7 +325,16 @@ function parseOptions(args: readonly string[]): Arguments {
     drive: values.drive,
     seconds: parseCount('seconds', values.seconds),
     gatewayPort: parseCount('gateway-port', values['gateway-port']),
+    transport: parseTransport(values.transport),
   };
+}
+
+/** The transport of this name; throws `UsageError` that tells the valid ones. */
+export function parseTransport(text: string): TestbedTransport {
+  const known = testbedTransports.find((transport) => transport === text);
+  if (known === undefined)
+    throw new UsageError(`--transport ${text}: ${didYouMean(text, testbedTransports)}`);
+  return known;
 }
 
 /** Runs the process until its standard input ends. */

@@ -6,6 +6,7 @@ import { sleep } from '../../host/clock.ts';
 import type { Clock } from '../../host/clock.ts';
 import type { Host } from '../../host/host.ts';
 import type { LocalSockets } from '../../host/local-socket.ts';
+import type { TestbedTransport } from './cse-host-process.ts';
 import { TrialWorld } from './trial-world.ts';
 import { judgeDrive } from './verdict.ts';
 import type { ObservedHandover } from './verdict.ts';
@@ -18,6 +19,7 @@ export interface DriveOptions {
   readonly seconds: number;
   readonly seed: number;
   readonly rttMs: number;
+  readonly transport: TestbedTransport;
   /** States of the transaction at which the gateway is killed: one in each handover, in this order. */
   readonly killAt: readonly string[];
   readonly signal: AbortSignal;

@@ -25,11 +25,11 @@ import { createTemporaryDirectory } from '../../host/temporary-directory.ts';
 import type { TemporaryDirectory } from '../../host/temporary-directory.ts';
 import { formatPointOfAccess } from '../../onem2m/address.ts';
 import type { CseOutcome } from '../../onem2m/cse-client.ts';
-import { ResourceType, ResponseStatusCode } from '../../onem2m/enums.ts';
+import { ResourceType } from '../../onem2m/enums.ts';
 import { findDrive } from '../radio-field/drives.ts';
 import type { FakeStreamReport } from '../sensor/fake-sensor.ts';
 import { inCseNames } from './cse-host-process.ts';
-import type { HeldResource } from './cse-host-process.ts';
+import type { HeldResource, TestbedTransport } from './cse-host-process.ts';
 import type { DeliveryOrder } from '../../uplink/lane-options.ts';
 import { LineReplies } from './line-replies.ts';
 
@@ -46,6 +46,8 @@ export interface ForeignCses {
 export interface TrialWorldOptions {
   readonly host: Host;
   readonly localSockets: LocalSockets;
+  /** Name of the gateway; `gw1` when absent. */
+  readonly device?: string;
   readonly drive: string;
   readonly seconds: number;
   readonly seed: number;
@@ -58,6 +60,8 @@ export interface TrialWorldOptions {
   readonly batch?: Readonly<Record<string, NonNullable<StreamConfig['batch']>>>;
   /** Keys of the gateway's configuration that differ from its defaults. */
   readonly config?: Readonly<Record<string, unknown>>;
+  /** How the testbed's CSEs are reached; `coap` when absent. */
+  readonly transport?: TestbedTransport;
   /** CSEs to use instead of the testbed's; there is no relay before them, and no order can be given to them. */
   readonly cses?: ForeignCses;
   readonly onEvent?: (event: GatewayEvent) => void;
@@ -72,7 +76,7 @@ export interface TrialEvidenceRaw {
   readonly held: readonly HeldResource[];
 }
 
-const device = 'gw1';
+const deviceDefault = 'gw1';
 const statusPeriodMs = millis(250);
 const answerMs = millis(10_000);
 
@@ -227,7 +231,7 @@ export class TrialWorld {
 
   /** An operator creates a command for the gateway at the CSE `area`. */
   async createCommand(area: string, content: unknown): Promise<CseOutcome> {
-    const container = `cse-${area}/${device}/${commandContainer}`;
+    const container = `cse-${area}/${this.#device}/${commandContainer}`;
     const pointOfAccess = this.#ready?.mn[area];
     assert(pointOfAccess !== undefined, `the world has no CSE ${area}`);
     return this.#asOperator((access) =>
@@ -319,7 +323,8 @@ export class TrialWorld {
   async #startCses(gatewayPort: number): Promise<Ready['ready']> {
     const { seed, seconds, drive, rttMs, host, cses } = this.#options;
     if (cses !== undefined) {
-      return { in: cses.in, mn: cses.mn, notify: formatPointOfAccess('coap', '127.0.0.1', gatewayPort) };
+      const notify = formatPointOfAccess('coap', '127.0.0.1', gatewayPort);
+      return { in: cses.in, mn: cses.mn, notify, brokers: [] };
     }
     const areas = [...new Set(findDrive(drive).cells.map(({ area }) => area))];
     const number = (name: string, value: number): string[] => [`--${name}`, String(value)];
@@ -330,12 +335,17 @@ export class TrialWorld {
         ...number('rtt-ms', rttMs),
         ...number('seed', seed),
         ...['--drive', drive],
+        ...['--transport', this.#options.transport ?? 'coap'],
         ...number('seconds', seconds),
         ...number('gateway-port', gatewayPort),
       ],
       onErrorLine: (line) => this.#options.onNotice?.(`CSEs: ${line}`),
     });
     return ((await this.#cses.next('ready', host.clock, answerMs)) as unknown as Ready).ready;
+  }
+
+  get #device(): string {
+    return this.#options.device ?? deviceDefault;
   }
 
   get #sensorPath(): string {
@@ -351,14 +361,8 @@ export class TrialWorld {
     await this.#modem.start({
       module: new URL('../modem/fake-modem-process.js', import.meta.url),
       args: [
-        '--drive',
-        drive,
-        '--seed',
-        String(seed),
-        '--seconds',
-        String(seconds),
-        '--link',
-        this.#modemPath,
+        ...['--drive', drive, '--seed', String(seed)],
+        ...['--seconds', String(seconds), '--link', this.#modemPath],
       ],
       onErrorLine: (line) => this.#options.onNotice?.(`modem: ${line}`),
     });
@@ -367,7 +371,7 @@ export class TrialWorld {
 
   #config(ready: Ready['ready'], port: number): Record<string, unknown> {
     return {
-      device,
+      device: this.#device,
       dataDirectory: 'data',
       inCse: {
         pointOfAccess: ready.in,
@@ -383,6 +387,7 @@ export class TrialWorld {
           modem: { path: this.#modemPath, periodMs: 500 },
         },
       ],
+      mqtt: { brokers: ready.brokers.map(([url, advertise]) => ({ url, advertise })) },
       sensors: [
         {
           name: 'weather',
@@ -406,10 +411,10 @@ export class TrialWorld {
   #provision(ready: Ready['ready']): Promise<void> {
     const { drive } = this.#options;
     return this.#asOperator(async (access) => {
-      const home = homeAeOf(device, inCseNames.cseBaseName);
+      const home = homeAeOf(this.#device, inCseNames.cseBaseName);
       const inCse = { cseId: inCseNames.cseId, pointOfAccess: ready.in };
       const client = access.cseClient(inCse, home.aeId);
-      const rights = { operators: [inCseNames.operator], gatewayAeId: `S${device}` };
+      const rights = { operators: [inCseNames.operator], gatewayAeId: `S${this.#device}` };
       const provisioned = await provisionHomeAe(client, home, inCseNames.cseBaseName, rights);
       if (!provisioned.ok) throw new IoError(`the home AE cannot be made: ${provisioned.error.message}`);
       const operator = access.cseClient(inCse, inCseNames.operator);
@@ -438,8 +443,6 @@ export class TrialWorld {
       host: this.#options.host,
       link: { name: 'operator', localAddress: '127.0.0.1' },
       deadlineMs: millis(5000),
-      handler: ({ requestIdentifier }) =>
-        Promise.resolve({ responseStatusCode: ResponseStatusCode.operationNotAllowed, requestIdentifier }),
     });
     try {
       return await work(access);
@@ -491,5 +494,7 @@ interface Ready {
     readonly in: string;
     readonly mn: Readonly<Record<string, string>>;
     readonly notify: string;
+    /** Brokers as the gateway and as the CSEs reach them. */
+    readonly brokers: readonly (readonly [relay: string, broker: string])[];
   };
 }

@@ -10,7 +10,7 @@ import { computeTrialKpis } from '../../trial/kpi.ts';
 import type { HandoverSpan, HeldInstance } from '../../trial/kpi.ts';
 import { readingsOf } from '../../uplink/batch-instance.ts';
 import { containerName } from '../../uplink/destination.ts';
-import { inDoubtLabel } from '../../uplink/send-batch.ts';
+import { inDoubtLabel } from '../../uplink/stream-lane.ts';
 import { fakeSensorValue } from '../sensor/fake-sensor.ts';
 import type { HeldResource } from './cse-host-process.ts';
 import type { TrialEvidenceRaw } from './trial-world.ts';

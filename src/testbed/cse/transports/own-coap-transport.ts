@@ -40,7 +40,10 @@ export class OwnCoapTransport implements CseTransport {
   /** Throws `IoError` when the port cannot be had. */
   async listen(handler: CseRequestHandler): Promise<string> {
     const endpoint = await this.#open();
-    const service = new BlockService((message) => answerMessage(handler, message));
+    const service = new BlockService({
+      clock: this.#clock,
+      handler: (message) => answerMessage(handler, message),
+    });
     endpoint.onRequest((message, from) => service.answer(message, from));
     return formatPointOfAccess('coap', this.#address, this.#port);
   }

@@ -1,0 +1,142 @@
+/**
+ * What a seed stands for: the world of a run, and which faults strike it how often. Each run has some kinds of faults and not
+ * others (swarm testing): with all of them at once, the ones that hold everything up would hide the rest.
+ *
+ * Every part draws from a source of its own, so that a run without one kind of fault is otherwise the same run as far as
+ * possible: that is how a failing seed is made smaller.
+ */
+import { SeededEntropy } from '../seeded-entropy.ts';
+import { Draw } from './draw.ts';
+
+/** Kinds of faults; what each does is told in `fault-injector.ts`. */
+export const faultKinds = [
+  'loss',
+  'duplication',
+  'reordering',
+  'badSpells',
+  'partitions',
+  'halfOpen',
+  'linkDown',
+  'cseCrashes',
+  'cseAmnesia',
+  'slowCse',
+  'wrongAnswers',
+  'kills',
+  'handoverKills',
+  'powerCuts',
+  'diskErrors',
+  'diskFull',
+  'wallSteps',
+  'sensorGaps',
+  'strangers',
+  'rival',
+] as const;
+
+/** One kind of fault. */
+export type FaultKind = (typeof faultKinds)[number];
+
+/** A stream of the simulated sensor. */
+export interface PlannedStream {
+  readonly name: string;
+  readonly durability: 'A' | 'B' | 'C';
+  readonly order: 'inOrder' | 'liveFirst';
+  readonly periodMs: number;
+}
+
+/** The world of one run. */
+export interface SimulationPlan {
+  readonly seed: number;
+  /** Handovers, completed or rolled back, after which the faults end. */
+  readonly handovers: number;
+  /** MN-CSEs beside the one IN-CSE. */
+  readonly mnCount: number;
+  readonly streams: readonly PlannedStream[];
+  /** Whether a modem measures a radio field, so that the decision moves the gateway; orders move it in any case. */
+  readonly hasRadio: boolean;
+  /** Mean time between two orders for a handover. */
+  readonly orderMs: number;
+  /** Mean time between two commands. */
+  readonly commandMs: number;
+  /** One-way delay of every path without faults. */
+  readonly delayMs: number;
+  readonly graceMs: number;
+  readonly phaseDeadlineMs: number;
+  readonly switchDeadlineMs: number;
+  readonly deadlineMs: number;
+  /** Commands are fetched by the gateway: the CSEs do not notify. */
+  readonly pollMs: number | undefined;
+  readonly quotaBytes: number;
+  /** By kind, the mean time between two strikes, or the strength where a fault is always there. */
+  readonly faults: ReadonlyMap<FaultKind, number>;
+}
+
+/** What may be set instead of drawn. */
+export interface PlanOptions {
+  readonly seed: number;
+  readonly handovers: number;
+  /** Kinds left out. */
+  readonly without?: readonly FaultKind[];
+}
+
+/** The plan of a seed. */
+export function planOf(options: PlanOptions): SimulationPlan {
+  const { seed, handovers, without = [] } = options;
+  const entropy = new SeededEntropy(seed).fork('plan');
+  const draw = new Draw(entropy.fork('world'));
+  return {
+    seed,
+    handovers,
+    mnCount: draw.whole(2, 6),
+    streams: drawStreams(new Draw(entropy.fork('streams'))),
+    hasRadio: draw.chance(0.3),
+    orderMs: draw.spread(2000, 20_000),
+    commandMs: draw.spread(2000, 20_000),
+    delayMs: draw.spread(2, 120),
+    graceMs: draw.spread(5000, 600_000),
+    phaseDeadlineMs: draw.spread(1500, 5000),
+    switchDeadlineMs: draw.spread(100, 2000),
+    deadlineMs: draw.spread(1000, 4000),
+    pollMs: draw.chance(0.15) ? Math.round(draw.spread(500, 3000)) : undefined,
+    quotaBytes: draw.pick([128, 256, 512]) * 1024,
+    faults: drawFaults(entropy, without),
+  };
+}
+
+function drawStreams(draw: Draw): PlannedStream[] {
+  const count = draw.whole(1, 4);
+  return Array.from({ length: count }, (_, index) => ({
+    name: `stream${index + 1}`,
+    durability: draw.pick(['A', 'A', 'B', 'B', 'C'] as const),
+    order: draw.chance(0.4) ? 'liveFirst' : 'inOrder',
+    periodMs: Math.round(draw.spread(150, 3000)),
+  }));
+}
+
+function drawFaults(entropy: SeededEntropy, without: readonly FaultKind[]): Map<FaultKind, number> {
+  const faults = new Map<FaultKind, number>();
+  const share = new Draw(entropy.fork('share')).between(0.05, 0.45);
+  for (const kind of faultKinds) {
+    const draw = new Draw(entropy.fork(kind));
+    const strikes = draw.chance(kind === 'rival' ? share / 4 : share);
+    const strength = strengthOf(kind, draw);
+    if (strikes && !without.includes(kind)) faults.set(kind, strength);
+  }
+  return faults;
+}
+
+function strengthOf(kind: FaultKind, draw: Draw): number {
+  switch (kind) {
+    case 'loss':
+      return draw.spread(0.003, 0.2);
+    case 'duplication':
+      return draw.spread(0.01, 0.3);
+    case 'reordering':
+      return draw.spread(20, 1000);
+    case 'handoverKills':
+      return draw.spread(0.05, 0.5);
+    case 'rival':
+      return draw.spread(60_000, 600_000);
+    default:
+      return draw.spread(4000, 120_000);
+  }
+}
