@@ -253,6 +253,12 @@ const backlogPercent = whole({
   ...{ min: 1, max: 90, example: 50, unit: '%' },
 });
 
+const requestsMax = whole({
+  meaning:
+    'Requests in flight to one CSE at most; below it their number follows what the CSE and the way to it carry.',
+  ...{ min: 1, max: 64, example: 16, unit: '' },
+});
+
 const mebibyte = 1024 * 1024;
 
 /** What the projected life of the card is computed from (card-life.ts). */
@@ -347,6 +353,7 @@ const schema = v.strictObject({
       ),
       retryMsMax: duration(10, 600_000, 10_000, 'Longest pause between tries.'),
       backlogPercent: v.optional(backlogPercent, 50),
+      requestsMax: v.optional(requestsMax, 16),
     }),
     {},
   ),

@@ -130,6 +130,8 @@ export interface GatewayConfig {
     readonly retryMsMax: Millis;
     /** Share of the deliveries that a backlog has while live readings wait. */
     readonly backlogPercent: number;
+    /** Requests in flight to one CSE at most. */
+    readonly requestsMax: number;
   };
   readonly decision: DecisionConfig;
   readonly handover: {

@@ -270,6 +270,7 @@ export class Gateway {
           host: this.#host,
           link: this.#link,
           deadlineMs,
+          requestsMax: this.#config.uplink.requestsMax,
           handler: (request) => downlink.handle(request),
           mqtt: this.#config.mqtt,
           security: this.#config.security,
