@@ -32,12 +32,14 @@
 import { assert } from '../base/assert.ts';
 import type { Seq, StreamName } from '../base/units.ts';
 import { millis, seq as toSeq } from '../base/units.ts';
+import type { StoredRecord } from '../buffer/record.ts';
 import { sleep } from '../host/clock.ts';
 import type { Clock } from '../host/clock.ts';
 import { randomFraction } from '../host/entropy.ts';
 import type { Entropy } from '../host/entropy.ts';
 import { isRejectedWith } from '../onem2m/cse-client.ts';
 import { ResponseStatusCode } from '../onem2m/enums.ts';
+import { batchRecordsMax } from './batch.ts';
 import type { Batch } from './batch.ts';
 import type { Destination, StreamPart } from './destination.ts';
 import { askByName, askNewest } from './doubt-questions.ts';
@@ -429,22 +431,20 @@ export class StreamLane {
       }
       const answer = await this.#ask(doubt, batch, part, isOwn(doubt));
       if (answer.kind === 'held') {
+        if (answer.newest === undefined) return 'delivered';
         const throughSeq = toSeq(Math.min(answer.newest.lastSeq, doubt.throughSeq));
-        if (!doubt.isInherited) return 'delivered';
-        if (throughSeq >= firstSeq) {
-          const isSettled = this.#acknowledgeThrough(part, throughSeq);
-          if (isSettled && doubt.lateSeq === undefined) this.#doubts.remove(doubt);
-          return 'again';
-        }
+        const isSettled = this.#acknowledgeThrough(part, throughSeq);
+        if (isSettled && doubt.lateSeq === undefined) this.#doubts.remove(doubt);
+        return 'again';
       }
       if (isOwn(doubt)) {
         if (answer.kind === 'unanswered') return 'again';
         doubt.isAsked = true;
-      } else if ((answer.kind === 'held' || answer.kind === 'absent') && doubt.lateSeq !== batch.lastSeq) {
+      } else if (answer.kind === 'absent' && doubt.lateSeq !== batch.lastSeq) {
         // Delivery is in order, so what comes after the first absent record of the part is absent as well.
         this.#doubts.remove(doubt);
       } else {
-        if (answer.kind === 'unanswered' || answer.kind === 'unclear') doubt.unreachable = true;
+        if (answer.kind !== 'absent') doubt.unreachable = true;
         verdict = 'inDoubt';
       }
     }
@@ -463,7 +463,11 @@ export class StreamLane {
       signal: isOwn ? abort.signal : this.#stop.signal,
     };
     let answer: HeldAnswer = { kind: 'unclear' };
-    if (doubt.isInherited) answer = await askNewest(destination, this.stream, part, batch.logId, options);
+    if (doubt.isInherited) {
+      const pendingFrom = (seq: Seq): Promise<readonly StoredRecord[]> =>
+        this.#source.peek(this.stream, batchRecordsMax, toSeq(seq - 1));
+      answer = await askNewest(destination, this.stream, part, batch, pendingFrom, options);
+    }
     this.#underWay = undefined;
     if (isOwn && answer.kind === 'unanswered' && !this.#isInterrupted()) {
       this.#wasCut = true;

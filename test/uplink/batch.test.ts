@@ -328,6 +328,57 @@ void t.test('a restart at a CSE whose newest instance tells nothing', async (t) 
   await world.stop();
 });
 
+void t.test('a log that goes on under another name, and one that counts anew', async (t) => {
+  const crash = async (world: World): Promise<void> => {
+    await world.stop();
+    world.log.powerCut();
+    world.log.run += 1;
+    world.log.logId = `0000000${world.log.run}`;
+    await world.clock.advance(2 * deadlineMs);
+    world.restart(batched());
+    world.uplink.doubtAll(world.a.destination());
+  };
+  const world = new World(batched());
+  await world.switchTo(world.a);
+  world.store(12);
+  await world.clock.advance(500);
+  await crash(world);
+  await world.switchTo(world.a, { deadlineMs: 0 });
+  world.store(4);
+  await world.clock.advance(500);
+  await crash(world);
+  t.equal(world.log.pending, 16);
+  const asked = world.a.requests.length;
+  await world.switchTo(world.b, { at: 2 });
+  await world.clock.advance(500);
+  t.equal(world.log.pending, 0);
+  t.same(
+    world.b.numbers(),
+    [],
+    'the newest instance, under the newer name, settles those under the older one',
+  );
+  t.same(
+    world.a.requests.slice(asked).map(({ to }) => to),
+    ['cse-a/gw1/s/la'],
+    'by one question',
+  );
+  await world.stop();
+
+  const replaced = new World(batched());
+  await replaced.switchTo(replaced.a);
+  replaced.a.newest = 'ffffffff-900-903';
+  replaced.store(8);
+  await replaced.clock.advance(500);
+  await crash(replaced);
+  replaced.a.newest = 'ffffffff-900-903';
+  await replaced.switchTo(replaced.b, { at: 2 });
+  replaced.store(4);
+  await replaced.clock.advance(500);
+  t.equal(replaced.log.pending, 0);
+  t.same(replaced.b.numbers(), [9, 10, 11, 12], 'a stranger tells nothing: each batch is asked for by name');
+  await replaced.stop();
+});
+
 void t.test('a move with an unanswered batch: the source is asked by name', async (t) => {
   for (const fate of ['answerLost', 'requestLost', 'lateRequest'] as const) {
     for (const sourceAnswers of [true, false]) {

@@ -53,6 +53,7 @@ export class ModelLog implements RecordSource {
   /** Whether records above pending ones can be settled, and the mark be written. */
   hasRanges = true;
   run = 1;
+  logId: string = logId;
   readonly evicted: Set<string> = new Set();
   readonly #clock: SimulatedClock;
 
@@ -70,7 +71,7 @@ export class ModelLog implements RecordSource {
     records.push({
       stream,
       seq: number,
-      logId,
+      logId: this.logId,
       runId: this.runId(),
       payload: encodePayload(number),
       monotonicMs: millis(Math.max(0, this.#clock.monotonicMs() - ageMs)),
