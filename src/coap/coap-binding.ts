@@ -17,6 +17,7 @@ import {
   encodeResponseMessage,
   serialisationOf,
 } from './mapping.ts';
+import type { CoapDialect } from './mapping.ts';
 import type { CoapMessage } from './message.ts';
 import type { PeerFigures } from './response-times.ts';
 
@@ -29,6 +30,7 @@ export class CoapBinding implements Binding {
   readonly #peer: SocketAddress;
   readonly #serialisation: Serialisation;
   readonly #blockBytes: number | undefined;
+  readonly #dialect: CoapDialect;
   readonly #open = new Set<Transfer>();
   #endpoint: CoapEndpoint;
 
@@ -39,12 +41,15 @@ export class CoapBinding implements Binding {
     peer: SocketAddress;
     serialisation?: Serialisation;
     blockBytes?: number;
+    /** How the CSE wants its requests written, where that is not as in Release 3. */
+    dialect?: CoapDialect;
   }) {
     this.#endpoint = options.endpoint;
     this.#clock = options.clock;
     this.#peer = options.peer;
     this.#serialisation = options.serialisation ?? 'cbor';
     this.#blockBytes = options.blockBytes;
+    this.#dialect = options.dialect ?? {};
   }
 
   /** What the messages to this CSE over the present link have shown; undefined before the first. */
@@ -69,7 +74,7 @@ export class CoapBinding implements Binding {
   ): Promise<Result<ResponsePrimitive, DeliveryError>> {
     let message: CoapMessage;
     try {
-      message = encodeRequestMessage(request, this.#serialisation);
+      message = encodeRequestMessage(request, this.#serialisation, this.#dialect);
     } catch (error) {
       return err({ kind: 'malformed', message: `request not sent: ${errorText(error)}` });
     }

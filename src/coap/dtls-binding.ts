@@ -77,7 +77,7 @@ export class DtlsBinding implements Binding {
   readonly #library: () => Promise<DtlsLibrary>;
   readonly #openSocket: () => Promise<DatagramSocket>;
   readonly #resolvePeer: () => Promise<SocketAddress>;
-  readonly #credentials: DtlsCredentials;
+  readonly #credentials: () => Promise<DtlsCredentials>;
   readonly #clock: Clock;
   readonly #entropy: Entropy;
   readonly #handler: RequestHandler | undefined;
@@ -86,6 +86,8 @@ export class DtlsBinding implements Binding {
   readonly #closed = new AbortController();
   #channel: Channel | undefined;
   #opening: Promise<Opened> | undefined;
+  /** The session that shakes hands. */
+  #pending: DtlsSession | undefined;
   #lastFailure: DeliveryError | undefined;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
   #handshakesInARow = 0;
@@ -101,7 +103,8 @@ export class DtlsBinding implements Binding {
     openSocket: () => Promise<DatagramSocket>;
     /** Finds the address of the CSE; may throw `IoError`. */
     resolvePeer: () => Promise<SocketAddress>;
-    credentials: DtlsCredentials;
+    /** Gives identity and key when a session is opened; may throw `IoError`. */
+    credentials: () => Promise<DtlsCredentials>;
     clock: Clock;
     entropy: Entropy;
     /** Answers requests of the CSE; without one they get 4.04. */
@@ -196,11 +199,10 @@ export class DtlsBinding implements Binding {
   }
 
   #await(opening: Promise<Opened>, deadlineMs: Millis, signal: AbortSignal | undefined): Promise<Opened> {
-    const late = {
-      kind: 'deadline',
-      message: `no DTLS session within ${Math.round(deadlineMs)} ms`,
-    } as const;
-    const waited = withDeadline(this.#clock, deadlineMs, 'session', opening).catch(() => err(late));
+    const waited = withDeadline(this.#clock, deadlineMs, 'session', opening).catch(() => {
+      const message = this.#pending?.late(deadlineMs).message ?? 'no DTLS session in time';
+      return err({ kind: 'deadline', message } as const);
+    });
     if (signal === undefined) return waited;
     return new Promise((resolve) => {
       const onAbort = (): void => resolve(err({ kind: 'cancelled', message: 'withdrawn by the caller' }));
@@ -233,6 +235,7 @@ export class DtlsBinding implements Binding {
     this.#handshakesInARow += 1;
     this.#opening = this.#shakeHands().then((outcome) => {
       this.#opening = undefined;
+      this.#pending = undefined;
       if (outcome.ok) this.#install(outcome.value);
       else this.#failed += 1;
       this.#lastFailure = outcome.ok ? undefined : outcome.error;
@@ -245,17 +248,22 @@ export class DtlsBinding implements Binding {
     const { handshakeMs, flightMs } = this.#settings;
     let socket: DatagramSocket | undefined;
     try {
-      const [library, peer] = await Promise.all([this.#library(), this.#resolvePeer()]);
+      const [library, peer, credentials] = await Promise.all([
+        this.#library(),
+        this.#resolvePeer(),
+        this.#credentials(),
+      ]);
       socket = await this.#openSocket();
       const opened = await openDtlsSession({
         library,
         socket,
         peer,
-        credentials: this.#credentials,
+        credentials,
         clock: this.#clock,
         deadlineMs: handshakeMs,
         flightMs,
         signal: this.#closed.signal,
+        onSession: (session) => void (this.#pending = session),
       });
       if (!opened.ok) return err(deliveryError(opened.error));
       return ok(this.#createChannel(opened.value, peer));

@@ -46,6 +46,12 @@ interface Peer {
   readonly cancelDeadline: CancelTimer;
 }
 
+/** An engine that waits for a hello with its cookie, and who has brought it. */
+interface Listener {
+  readonly engine: DtlsEngine;
+  readonly caller: { address: SocketAddress | undefined };
+}
+
 /**
  * The side of a DTLS session that is called, offered as one socket for all of its peers. A hello is answered with a
  * cookie and costs no memory until its sender shows that the answer reaches it (RFC 6347 4.2.1). A peer that begins anew
@@ -56,7 +62,7 @@ export class DtlsServer implements DatagramSocket {
   readonly counters: DtlsServerCounters = { opened: 0, failed: 0, evicted: 0, ignored: 0 };
   readonly #socket: DatagramSocket;
   readonly #library: DtlsLibrary;
-  readonly #keyOf: (identity: string) => Uint8Array | undefined;
+  readonly #keyOf: (identity: string, from: SocketAddress) => Uint8Array | undefined;
   readonly #clock: Clock;
   readonly #settings: DtlsServerSettings;
   readonly #secret: Uint8Array;
@@ -64,7 +70,7 @@ export class DtlsServer implements DatagramSocket {
   readonly #sessions = new Map<string, Peer>();
   /** Oldest first. */
   readonly #handshakes = new Map<string, Peer>();
-  #listener: DtlsEngine | undefined;
+  #listener: Listener | undefined;
   #onPlain: ((data: Uint8Array, from: SocketAddress) => void) | undefined;
   #closing: Promise<void> | undefined;
 
@@ -72,8 +78,8 @@ export class DtlsServer implements DatagramSocket {
     /** It belongs to the server from here on. */
     socket: DatagramSocket;
     library: DtlsLibrary;
-    /** The key of an identity; undefined for one that is not known. */
-    keyOf: (identity: string) => Uint8Array | undefined;
+    /** The key of an identity, shown by a peer; undefined for one that is not known. */
+    keyOf: (identity: string, from: SocketAddress) => Uint8Array | undefined;
     clock: Clock;
     entropy: Entropy;
     settings?: Partial<DtlsServerSettings>;
@@ -117,7 +123,7 @@ export class DtlsServer implements DatagramSocket {
     await Promise.all(peers.map(({ conversation }) => conversation.close()));
     this.#sessions.clear();
     this.#handshakes.clear();
-    this.#listener?.free();
+    this.#listener?.engine.free();
     this.#listener = undefined;
     await this.#socket.close();
   }
@@ -142,11 +148,8 @@ export class DtlsServer implements DatagramSocket {
 
   /** Asks a hello for its cookie; one that brings it begins a handshake. */
   #listen(data: Uint8Array, from: SocketAddress): void {
-    this.#listener ??= this.#library.createServer({
-      keyOf: this.#keyOf,
-      flightMs: this.#settings.flightMs,
-    });
-    const engine = this.#listener;
+    this.#listener ??= this.#createListener();
+    const { engine, caller } = this.#listener;
     const cookie = createHmac('sha256', this.#secret).update(keyOf(from)).digest();
     const step = engine.receive(data, cookie);
     if (engine.phase === 'listening') {
@@ -154,10 +157,19 @@ export class DtlsServer implements DatagramSocket {
       return;
     }
     this.#listener = undefined;
+    caller.address = from;
     const peer = this.#createPeer(engine, from);
     this.#handshakes.set(keyOf(from), peer);
     this.#evict(this.#handshakes, this.#settings.handshakesMax);
     peer.conversation.adopt(step);
+  }
+
+  /** Whose key is asked for is known as soon as a hello has brought its cookie. */
+  #createListener(): Listener {
+    const caller: Listener['caller'] = { address: undefined };
+    const keyOf = (identity: string): Uint8Array | undefined =>
+      caller.address === undefined ? undefined : this.#keyOf(identity, caller.address);
+    return { engine: this.#library.createServer({ keyOf, flightMs: this.#settings.flightMs }), caller };
   }
 
   #createPeer(engine: DtlsEngine, from: SocketAddress): Peer {

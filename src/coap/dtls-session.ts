@@ -46,6 +46,8 @@ export interface DtlsSessionOptions {
   readonly signal?: AbortSignal;
   /** First pause before a flight of the handshake is sent again. */
   readonly flightMs?: Millis;
+  /** Told of the session before it shakes hands. */
+  readonly onSession?: (session: DtlsSession) => void;
 }
 
 /** Alerts of RFC 5246 7.2 and RFC 4279 2 by what they mean here. */
@@ -56,6 +58,7 @@ const alertUnknownIdentity = 115;
 /** Shakes hands with the peer. The error says who failed to prove what; the socket is closed then. */
 export async function openDtlsSession(options: DtlsSessionOptions): Promise<Result<DtlsSession, DtlsError>> {
   const session = new DtlsSession(options);
+  options.onSession?.(session);
   const outcome = await session.handshake(options);
   if (outcome.ok) return ok(session);
   await session.close();
@@ -78,7 +81,7 @@ export class DtlsSession implements DatagramSocket {
   #settle: ((outcome: Result<void, DtlsError>) => void) | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(options: Omit<DtlsSessionOptions, 'deadlineMs' | 'signal'>) {
+  constructor(options: Omit<DtlsSessionOptions, 'deadlineMs' | 'signal' | 'onSession'>) {
     const { library, socket, peer, credentials, clock, flightMs } = options;
     this.local = socket.local;
     this.#peer = peer;
@@ -130,7 +133,7 @@ export class DtlsSession implements DatagramSocket {
     return new Promise((resolve) => {
       const onAbort = (): void => this.#settle?.(err(this.#error('cancelled', 'withdrawn by the caller')));
       const cancelDeadline = this.#clock.schedule(deadlineMs, () =>
-        this.#settle?.(err(this.#late(deadlineMs))),
+        this.#settle?.(err(this.late(deadlineMs))),
       );
       this.#settle = (outcome) => {
         this.#settle = () => undefined;
@@ -189,7 +192,8 @@ export class DtlsSession implements DatagramSocket {
     return this.#error('protocol', `the handshake broke: ${end.message}`);
   }
 
-  #late(deadlineMs: Millis): DtlsError {
+  /** What there is to say when no more time is left for the handshake. */
+  late(deadlineMs: Millis): DtlsError {
     const within = `within ${Math.round(deadlineMs)} ms`;
     return this.#conversation.hasProvedInVain
       ? this.#error('wrongKey', `${wrongKey} (it was silent from that proof on, ${within})`)

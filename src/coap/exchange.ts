@@ -38,7 +38,7 @@ export class Exchange {
   readonly onRepeated: (() => void) | undefined;
   /** Never rejects. */
   readonly result: Promise<ExchangeResult>;
-  readonly #places = new Map<ExchangePlace, Transmission | undefined>();
+  readonly #places = new Map<ExchangePlace, Transmission>();
   readonly #deadlineMs: number;
   readonly #end: (result: ExchangeResult) => void;
   #sender: ExchangePlace | undefined;
@@ -79,11 +79,6 @@ export class Exchange {
     return `${this.peer.address} port ${this.peer.port}`;
   }
 
-  /** Whether an endpoint knows it. */
-  isAt(place: ExchangePlace): boolean {
-    return this.#places.has(place);
-  }
-
   /** The message ID it was sent under from there. */
   messageIdAt(place: ExchangePlace): number | undefined {
     return this.#places.get(place)?.messageId;
@@ -91,15 +86,25 @@ export class Exchange {
 
   /** Makes an endpoint the one that sends it; those before only listen from now on. */
   sendFrom(place: ExchangePlace, transmission: Transmission): void {
-    for (const before of this.#places.values()) before?.stop();
+    for (const before of this.#places.values()) before.stop();
     this.#places.set(place, transmission);
     this.#sender = place;
     transmission.start();
   }
 
+  /**
+   * Goes back to an endpoint that sent it before: under the same message ID, so that the peer knows it for a repeat.
+   * False when this is none of those.
+   */
+  resumeFrom(place: ExchangePlace): boolean {
+    const transmission = this.#places.get(place);
+    if (transmission !== undefined && this.#sender !== place) this.sendFrom(place, transmission);
+    return transmission !== undefined;
+  }
+
   /** Ends the sending of it; its answer counts until the deadline. */
   rest(): void {
-    for (const transmission of this.#places.values()) transmission?.stop();
+    for (const transmission of this.#places.values()) transmission.stop();
   }
 
   /** An answer came to an endpoint. */
@@ -126,14 +131,14 @@ export class Exchange {
     this.#isOpen = false;
     for (const [place, transmission] of this.#places) {
       place.forget(this);
-      transmission?.release();
+      transmission.release();
     }
     this.#places.clear();
     this.#end(result);
   }
 
   #expire(): void {
-    const isHeard = [...this.#places.values()].some((transmission) => transmission?.isHeard);
+    const isHeard = [...this.#places.values()].some((transmission) => transmission.isHeard);
     const state = isHeard ? 'acknowledged, then silence' : 'no answer';
     const message = `${this.where}: ${state} within ${Math.round(this.#deadlineMs)} ms`;
     this.finish(err({ kind: 'deadline', message }));

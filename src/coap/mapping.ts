@@ -1,19 +1,16 @@
 /**
- * oneM2M primitives as CoAP messages (TS-0008 6.2, option numbers of Release 3) and back. Option 307 decides what an
- * answer means, never the CoAP code; a missing one is a failure.
+ * oneM2M primitives as CoAP messages (TS-0008 6.2) and back. The status option (307) decides what an answer means, never the
+ * CoAP code; a missing one is a failure. Requests may be written with the option numbers of Releases 1 and 2 for CSEs that
+ * know no others; of those releases only answers are understood.
  */
 import { DecodeError } from '../base/errors.ts';
-import { Operation, ResponseStatusCode } from '../onem2m/enums.ts';
+import { Operation, ResponseStatusCode, ResponseType } from '../onem2m/enums.ts';
 import { releaseVersion } from '../onem2m/primitives.ts';
-import type {
-  FilterCriteria,
-  RequestPrimitive,
-  ResponsePrimitive,
-  Serialisation,
-} from '../onem2m/primitives.ts';
+import type { RequestPrimitive, ResponsePrimitive, Serialisation } from '../onem2m/primitives.ts';
 import { decodeBody, decodeContent, encodeBody, encodeContent } from '../onem2m/serialisation.ts';
 import { decodeUint, encodeUint } from './message.ts';
 import type { CoapMessage } from './message.ts';
+import { decodeQuery, encodeQuery } from './query.ts';
 
 const Option = {
   originatingTimestamp: 259,
@@ -28,21 +25,61 @@ const Option = {
   eventCategory: 303,
   responseStatusCode: 307,
   groupRequestIdentifier: 311,
+  vendorInformation: 331,
+  groupRequestTargetMembers: 335,
+  authorizationSignatures: 339,
+  ontologyMappingResources: 343,
+  primitiveProfileIdentifier: 347,
+  m2mServiceUser: 351,
 } as const;
+
+/** Numbers of Releases 1 and 2 for the options above; what is not here has no option there. */
+const olderNumbers = new Map<number, number>([
+  [Option.from, 256],
+  [Option.requestIdentifier, 257],
+  [Option.originatingTimestamp, 259],
+  [Option.requestExpirationTimestamp, 260],
+  [Option.resultExpirationTimestamp, 261],
+  [Option.operationExecutionTime, 262],
+  [Option.responseTypeUris, 263],
+  [Option.eventCategory, 264],
+  [Option.responseStatusCode, 265],
+  [Option.groupRequestIdentifier, 266],
+  [Option.resourceType, 267],
+]);
+
+const locationPath = 8;
+
+/** How a CSE wants its requests written; what is left out is as TS-0008 of Release 3 has it, but for `nonBlocking`. */
+export interface CoapDialect {
+  /** Option numbers of Release 3, or of the releases before. */
+  readonly optionSet?: 'r3' | 'r2';
+  /** A request that is answered later: `rt` on the method of its operation (default), or POST with `op`. */
+  readonly nonBlocking?: 'method' | 'post';
+}
 
 /** Content-Format numbers of the two serialisations (RFC 7252 12.3, RFC 8949 9.4). */
 export const contentFormats = { json: 50, cbor: 60 } as const;
 
-/** oneM2M options an endpoint understands (all of them are critical): 259 … 363 in steps of four. */
-export const oneM2mOptionNumbers: readonly number[] = Array.from(
-  { length: 27 },
-  (_, index) => 259 + 4 * index,
-);
+/**
+ * Critical oneM2M options an endpoint understands: 259 … 363 in steps of four, and what answers of Releases 1 and 2 may
+ * have.
+ */
+export const oneM2mOptionNumbers: readonly number[] = [
+  ...Array.from({ length: 27 }, (_, index) => 259 + 4 * index),
+  257,
+  261,
+  265,
+];
 
 const methods = { 1: '0.02', 2: '0.01', 3: '0.03', 4: '0.04', 5: '0.02' } as const;
 
 /** A request primitive as a CoAP request. */
-export function encodeRequestMessage(request: RequestPrimitive, serialisation: Serialisation): CoapMessage {
+export function encodeRequestMessage(
+  request: RequestPrimitive,
+  serialisation: Serialisation,
+  { optionSet = 'r3', nonBlocking = 'method' }: CoapDialect = {},
+): CoapMessage {
   const options = new Map<number, Uint8Array[]>();
   const text = (number: number, value: string | undefined): void => {
     if (value !== undefined) options.set(number, [Buffer.from(value)]);
@@ -55,6 +92,12 @@ export function encodeRequestMessage(request: RequestPrimitive, serialisation: S
   text(Option.resultExpirationTimestamp, request.resultExpirationTimestamp);
   text(Option.operationExecutionTime, request.operationExecutionTime);
   text(Option.groupRequestIdentifier, request.groupRequestIdentifier);
+  text(Option.vendorInformation, request.vendorInformation);
+  text(Option.groupRequestTargetMembers, request.groupRequestTargetMembers?.join('+'));
+  text(Option.authorizationSignatures, request.authorizationSignatures?.join('+'));
+  text(Option.ontologyMappingResources, request.ontologyMappingResources);
+  text(Option.primitiveProfileIdentifier, request.primitiveProfileIdentifier);
+  text(Option.m2mServiceUser, request.m2mServiceUser);
   text(Option.responseTypeUris, request.notificationUris?.join('&'));
   if (request.eventCategory !== undefined)
     options.set(Option.eventCategory, [encodeUint(request.eventCategory)]);
@@ -62,12 +105,16 @@ export function encodeRequestMessage(request: RequestPrimitive, serialisation: S
     options.set(Option.resourceType, [encodeUint(request.resourceType)]);
   }
   const content = request.primitiveContent;
+  const isDeferred =
+    request.responseType !== undefined && request.responseType !== ResponseType.blockingRequest;
+  const isPosted = nonBlocking === 'post' && isDeferred;
+  const query = encodeQuery(request);
   return {
-    code: methods[request.operation],
+    code: isPosted ? '0.02' : methods[request.operation],
     path: encodePath(request.to),
-    query: encodeQuery(request),
+    query: isPosted ? [...query, `op=${request.operation}`] : query,
     accept: contentFormats[serialisation],
-    options,
+    options: optionSet === 'r2' ? withOlderNumbers(options) : options,
     ...(content === undefined
       ? { payload: new Uint8Array() }
       : {
@@ -100,17 +147,25 @@ export function decodeRequestMessage(message: CoapMessage): {
     resultExpirationTimestamp: text(Option.resultExpirationTimestamp),
     operationExecutionTime: text(Option.operationExecutionTime),
     groupRequestIdentifier: text(Option.groupRequestIdentifier),
+    vendorInformation: text(Option.vendorInformation),
+    groupRequestTargetMembers: text(Option.groupRequestTargetMembers)?.split('+'),
+    authorizationSignatures: text(Option.authorizationSignatures)?.split('+'),
+    ontologyMappingResources: text(Option.ontologyMappingResources),
+    primitiveProfileIdentifier: text(Option.primitiveProfileIdentifier),
+    m2mServiceUser: text(Option.m2mServiceUser),
     notificationUris: text(Option.responseTypeUris)?.split('&'),
     eventCategory: category === undefined ? undefined : decodeUint(category),
     resourceType,
     ...decodeQuery(message.query),
     primitiveContent: bodyOf(message),
   };
+  // What is not to be waited for may be posted with its operation in a query.
+  const posted = message.code === '0.02' ? fields.operation : undefined;
   const request = {
-    operation: operationOf(message.code, resourceType),
+    ...withoutUndefined(fields),
+    operation: posted ?? operationOf(message.code, resourceType),
     to: decodePath(message.path),
     requestIdentifier,
-    ...withoutUndefined(fields),
   } as RequestPrimitive;
   const serialisation = serialisationOf(message.contentFormat) ?? serialisationOf(message.accept) ?? 'json';
   const accept = serialisationOf(message.accept);
@@ -150,20 +205,40 @@ export function encodeResponseMessage(
   };
 }
 
-/** A CoAP response as a response primitive. Throws `DecodeError` without a response status code (option 307). */
+/** A CoAP response as a response primitive. Throws `DecodeError` without a response status code (option 307, once 265). */
 export function decodeResponseMessage(message: CoapMessage): ResponsePrimitive {
-  const octets = message.options.get(Option.responseStatusCode)?.[0];
+  const isOlder = !message.options.has(Option.responseStatusCode);
+  const number = (option: number): number => (isOlder ? (olderNumbers.get(option) ?? option) : option);
+  const octets = message.options.get(number(Option.responseStatusCode))?.[0];
   const responseStatusCode = octets === undefined || octets.length === 0 ? undefined : decodeUint(octets);
   if (responseStatusCode === undefined) {
     throw new DecodeError(`answer ${message.code} without a oneM2M response status code (option 307)`);
   }
-  const requestIdentifier = optionText(message, Option.requestIdentifier) ?? '';
-  const content = bodyOf(message);
+  const requestIdentifier = optionText(message, number(Option.requestIdentifier)) ?? '';
+  const originatingTimestamp = optionText(message, Option.originatingTimestamp);
+  const content = bodyOf(message) ?? locationOf(message);
   return {
     responseStatusCode,
     requestIdentifier,
+    ...(originatingTimestamp === undefined ? {} : { originatingTimestamp }),
     ...(content === undefined ? {} : { primitiveContent: content }),
   };
+}
+
+/** An address that comes in Location-Path alone, its segments in an option each or, as some CSEs write it, all in one. */
+function locationOf({ options }: CoapMessage): ResponsePrimitive['primitiveContent'] {
+  const segments = options.get(locationPath);
+  if (segments === undefined) return undefined;
+  return { uri: segments.map((segment) => Buffer.from(segment).toString()).join('/') };
+}
+
+function withOlderNumbers(options: ReadonlyMap<number, Uint8Array[]>): Map<number, Uint8Array[]> {
+  const older = new Map<number, Uint8Array[]>();
+  for (const [number, values] of options) {
+    const other = olderNumbers.get(number);
+    if (other !== undefined) older.set(other, values);
+  }
+  return older;
 }
 
 /** CoAP code for a response status code (TS-0008 table 6.2.4-1). */
@@ -207,101 +282,6 @@ function decodePath(path: readonly string[]): string {
   if (first === '~') return `/${rest.join('/')}`;
   if (first === '_') return `//${rest.join('/')}`;
   return path.join('/');
-}
-
-function encodeQuery(request: RequestPrimitive): string[] {
-  const query: string[] = [];
-  const add = (name: string, values: readonly (string | number)[] | undefined): void => {
-    if (values !== undefined && values.length > 0) query.push(`${name}=${values.map(escapeValue).join('+')}`);
-  };
-  const one = (name: string, value: string | number | undefined): void =>
-    add(name, value === undefined ? undefined : [value]);
-  one('rcn', request.resultContent);
-  one('rt', request.responseType);
-  one('drt', request.discoveryResultType);
-  add('atrl', request.attributeList);
-  const filter = request.filterCriteria;
-  if (filter === undefined) return query;
-  for (const [long, short] of filterNames) {
-    const value = filter[long];
-    add(short, Array.isArray(value) ? value : value === undefined ? undefined : [value]);
-  }
-  for (const [name, values] of Object.entries(filter.attributes ?? {})) add(name, values);
-  return query;
-}
-
-const filterNames = [
-  ['filterUsage', 'fu'],
-  ['resourceType', 'ty'],
-  ['labels', 'lbl'],
-  ['createdBefore', 'crb'],
-  ['createdAfter', 'cra'],
-  ['modifiedSince', 'ms'],
-  ['unmodifiedSince', 'us'],
-  ['contentFilterType', 'cty'],
-  ['level', 'lvl'],
-  ['offset', 'ofst'],
-  ['limit', 'lim'],
-  ['applyRelativePath', 'arp'],
-] as const satisfies readonly (readonly [keyof FilterCriteria, string])[];
-
-const queriesMax = 64;
-
-const textFilters = new Set(['labels', 'contentFilterType']);
-
-function decodeQuery(query: readonly string[]): Partial<RequestPrimitive> {
-  const result: Partial<RequestPrimitive> = {};
-  const filter: Record<string, unknown> = {};
-  const attributes: Record<string, string[]> = {};
-  // A filter that is passed over would make a discovery return everything.
-  if (query.length > queriesMax) throw new DecodeError(`${query.length} queries; ${queriesMax} at most`);
-  for (const part of query) {
-    const split = part.indexOf('=');
-    const name = split < 0 ? part : part.slice(0, split);
-    const values = (split < 0 ? '' : part.slice(split + 1)).split('+').map(unescapeValue);
-    const known = filterNames.find(([, short]) => short === name);
-    if (name === 'rcn')
-      result.resultContent = numberOf(name, values) as NonNullable<RequestPrimitive['resultContent']>;
-    else if (name === 'rt')
-      result.responseType = numberOf(name, values) as NonNullable<RequestPrimitive['responseType']>;
-    else if (name === 'drt') result.discoveryResultType = numberOf(name, values) as 1 | 2;
-    else if (name === 'atrl') result.attributeList = [...(result.attributeList ?? []), ...values];
-    else if (known === undefined && name === '__proto__') continue;
-    else if (known === undefined)
-      attributes[name] = [...(Object.hasOwn(attributes, name) ? (attributes[name] ?? []) : []), ...values];
-    else if (textFilters.has(known[0]))
-      filter[known[0]] = [...((filter[known[0]] as string[] | undefined) ?? []), ...values];
-    else if (known[0] === 'resourceType')
-      filter.resourceType = [
-        ...((filter.resourceType as number[] | undefined) ?? []),
-        ...values.map((value) => numberOf(name, [value])),
-      ];
-    else if (['filterUsage', 'level', 'offset', 'limit'].includes(known[0]))
-      filter[known[0]] = numberOf(name, values);
-    else filter[known[0]] = values[0];
-  }
-  if (Object.keys(attributes).length > 0) filter.attributes = attributes;
-  if (Object.keys(filter).length > 0) result.filterCriteria = filter;
-  return result;
-}
-
-function numberOf(name: string, values: readonly string[]): number {
-  const [text = ''] = values;
-  if (values.length !== 1 || !/^\d{1,9}$/u.test(text)) {
-    throw new DecodeError(`query ${name}=${values.join('+').slice(0, 40)}: a whole number is expected`);
-  }
-  return Number(text);
-}
-
-// A bare `=` inside a value makes at least one CSE drop the whole filter, so it travels escaped.
-function escapeValue(value: string | number): string {
-  return String(value).replace(/[%=&+]/gu, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
-}
-
-function unescapeValue(value: string): string {
-  return value.replace(/(?:%[0-9A-Fa-f]{2})+/gu, (escaped) =>
-    Buffer.from(escaped.replaceAll('%', ''), 'hex').toString(),
-  );
 }
 
 function operationOf(code: string, resourceType: number | undefined): RequestPrimitive['operation'] {

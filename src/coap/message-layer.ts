@@ -213,12 +213,14 @@ export class Transmission {
     return this.#isHeard;
   }
 
-  /** Sends now and, if it is confirmable, again after pauses that grow, until stopped or spent. */
+  /** Sends now and, if it is confirmable, again after pauses that grow, until stopped or spent; it may be started anew. */
   start(): void {
     const { clock, entropy, responseTimes } = this.#layer;
     const { peer } = this.#outgoing;
     this.#expectedMs = responseTimes.timeoutMs(peer) * (1 + randomFraction(entropy) / 2);
     this.#sentMs = clock.monotonicMs();
+    this.#attempt = 0;
+    this.#isHeard = false;
     responseTimes.sent(peer);
     this.#transmit(this.#expectedMs);
   }

@@ -63,7 +63,8 @@ export class Requests implements ExchangePlace {
 
   /** Goes on with an open exchange of another endpoint; tells why it cannot, and the exchange stays where it is. */
   takeOver(exchange: Exchange): DeliveryError | undefined {
-    return exchange.isOpen && !exchange.isAt(this) ? this.#send(exchange) : undefined;
+    if (!exchange.isOpen || exchange.resumeFrom(this)) return undefined;
+    return this.#send(exchange);
   }
 
   /** Hears what comes under a token from a peer, until the returned function is called. */

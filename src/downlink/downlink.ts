@@ -5,6 +5,11 @@
  * recognised by the command's own `id` (or its resource ID where it has none), whichever CSE and route it took. A command
  * that was durable but not executed when the process died is executed by the next run. What an execution came to is a
  * reading like any other and takes the way up.
+ *
+ * Between an execution and the mark that says so the process may die, and the next run executes once more. The number of
+ * the command, which both executions have, lets its executor see that: commands are numbered as they are received and
+ * executed in this order, so that one with a number below the last was carried out before. Therefore one that fails holds
+ * up those behind it.
  */
 import { DecodeError, LimitError, errorText } from '../base/errors.ts';
 import { err, ok } from '../base/result.ts';
@@ -19,11 +24,13 @@ export interface Command {
   /** The sender's own identifier, or the resource ID of the contentInstance. */
   readonly id: string;
   readonly content: unknown;
+  /** Its place in the order of reception over all runs; a repeated execution has the same. */
+  readonly number: number;
 }
 
-/** What is remembered of a command; durable once `append` returns. */
+/** What is remembered of a command; durable once `append` returns. An old memory has no numbers. */
 export type CommandMark =
-  | { readonly kind: 'received'; readonly id: string; readonly content: unknown }
+  | { readonly kind: 'received'; readonly id: string; readonly content: unknown; readonly number?: number }
   | { readonly kind: 'executed'; readonly id: string };
 
 /** Durable memory of commands. */
@@ -58,18 +65,22 @@ export class Downlink {
   readonly #echoes = new Map<string, () => void>();
   readonly #failed = new Map<string, Command>();
   #queue: Promise<void> = Promise.resolve();
+  #nextNumber: number;
   #figures = { received: 0, executed: 0, duplicates: 0, rejected: 0 };
 
   constructor(options: {
     memory: CommandMemory;
     /** Carries a command out; runs one at a time, in the order of arrival. */
     execute: (command: Command) => Promise<void>;
+    /** Number above those of all commands executed so far, as far as their executor knows; 1 when absent. */
+    firstNumber?: number;
     /** What is wrong; undefined when commands are kept and carried out again. */
     onAlarm: (text: string | undefined) => void;
   }) {
     this.#memory = options.memory;
     this.#execute = options.execute;
     this.#onAlarm = options.onAlarm;
+    this.#nextNumber = options.firstNumber ?? 1;
   }
 
   get figures(): DownlinkFigures {
@@ -78,13 +89,17 @@ export class Downlink {
 
   /** Takes up the memory of the last run and executes what it left behind. */
   async open(): Promise<void> {
-    const waiting = new Map<string, unknown>();
+    const waiting = new Map<string, Extract<CommandMark, { kind: 'received' }>>();
     for (const mark of this.#memory.entries()) {
       this.#known.set(mark.id, mark.kind);
-      if (mark.kind === 'received') waiting.set(mark.id, mark.content);
+      if (mark.kind === 'received') waiting.set(mark.id, mark);
       else waiting.delete(mark.id);
+      const { number = 0 } = mark.kind === 'received' ? mark : {};
+      this.#nextNumber = Math.max(this.#nextNumber, number + 1);
     }
-    for (const [id, content] of waiting) this.#enqueue({ id, content });
+    for (const { id, content, number } of waiting.values()) {
+      this.#enqueue({ id, content, number: number ?? this.#nextNumber++ });
+    }
     await this.#queue;
   }
 
@@ -132,8 +147,9 @@ export class Downlink {
 
   /** Executes once more the commands that could not be executed; for a caller to do from time to time. */
   retryFailed(): void {
-    for (const command of this.#failed.values()) this.#enqueue(command);
+    const commands = [...this.#failed.values()];
     this.#failed.clear();
+    for (const command of commands) this.#enqueue(command);
   }
 
   /**
@@ -219,7 +235,8 @@ export class Downlink {
       this.#figures.duplicates += 1;
       return underWay;
     }
-    const append = this.#append({ kind: 'received', id, content: storable(content, id) });
+    const number = this.#nextNumber++;
+    const append = this.#append({ kind: 'received', id, content: storable(content, id), number });
     this.#appending.set(id, append);
     try {
       await append;
@@ -228,11 +245,15 @@ export class Downlink {
       this.#appending.delete(id);
     }
     this.#figures.received += 1;
-    this.#enqueue({ id, content });
+    this.#enqueue({ id, content, number });
   }
 
   #enqueue(command: Command): void {
     this.#queue = this.#queue.then(async () => {
+      if (this.#failed.size > 0) {
+        this.#failed.set(command.id, command);
+        return;
+      }
       try {
         await this.#execute(command);
         await this.#append({ kind: 'executed', id: command.id });

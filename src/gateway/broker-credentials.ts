@@ -139,6 +139,10 @@ export function explainBroker(
       return `${broker} refuses ${certFile} (${code}); give another one`;
     case 'ERR_SSL_WRONG_VERSION_NUMBER':
       return `${broker} does not speak TLS at this port; use mqtt:// or its other port`;
+    case 'ECONNRESET':
+      return pointOfAccess.scheme === 'mqtt'
+        ? undefined
+        : `${broker} ends the connection without a word; does it speak TLS at this port? If not, use mqtt:// or its other port`;
     case 4:
     case 134:
       return `${broker} refuses the password of ${username ?? 'nobody'}; check username and ${passwordFile ?? 'passwordFile'}`;

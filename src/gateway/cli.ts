@@ -35,6 +35,7 @@ export const commandEntries: readonly CommandEntry[] = [
     load: () => import('./commands/config.ts'),
   },
   { name: 'status', summary: 'show what a running gateway does', load: () => import('./commands/status.ts') },
+  { name: 'cse', summary: 'find out what a CSE can do', load: () => import('./commands/cse.ts') },
   { name: 'radio', summary: 'read recorded replies of modems', load: () => import('./commands/radio.ts') },
 ];
 

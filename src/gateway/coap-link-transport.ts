@@ -1,4 +1,4 @@
-import { IoError, errnoCode, errorText } from '../base/errors.ts';
+import { errorText } from '../base/errors.ts';
 import { err } from '../base/result.ts';
 import type { Result } from '../base/result.ts';
 import { CoapBinding, serveRequests } from '../coap/coap-binding.ts';
@@ -9,6 +9,7 @@ import type { PointOfAccess } from '../onem2m/address.ts';
 import type { Binding, DeliveryError, RequestHandler, SendOptions } from '../onem2m/binding.ts';
 import type { RequestPrimitive, ResponsePrimitive } from '../onem2m/primitives.ts';
 import type { LinkConfig } from './config.ts';
+import { openLinkSocket } from './link-socket.ts';
 import type { CseAddress, LinkTransport } from './link-transport.ts';
 
 /** CoAP over the one UDP socket of a link, by which requests leave and notifications come. */
@@ -27,11 +28,7 @@ export class CoapLinkTransport implements LinkTransport {
 
   /** Opens the socket on the address of the link; throws `IoError` with the way out when the address is not there. */
   static async open(host: Host, link: LinkConfig, handler: RequestHandler): Promise<CoapLinkTransport> {
-    const { localAddress, port } = link;
-    const wanted = { localAddress, ...(port === undefined ? {} : { port }) };
-    const socket = await host.network.openDatagram(wanted).catch((cause: unknown) => {
-      throw new IoError(`${errorText(cause)}; ${wayOut(cause, link)}`, { cause });
-    });
+    const socket = await openLinkSocket(host.network, link, 'port');
     const endpoint = new CoapEndpoint({ socket, clock: host.clock, entropy: host.entropy });
     serveRequests(endpoint, handler);
     return new CoapLinkTransport(host, endpoint, link);
@@ -57,20 +54,6 @@ export class CoapLinkTransport implements LinkTransport {
   close(): Promise<void> {
     return this.#endpoint.close();
   }
-}
-
-function wayOut(error: unknown, { name, localAddress, port }: LinkConfig): string {
-  const code = errnoCode(error instanceof Error ? error.cause : error);
-  if (code === 'EADDRNOTAVAIL') {
-    return `bring the link up, or set localAddress of link ${name} to an address of this machine ("ip address" lists them), not ${localAddress}`;
-  }
-  if (code === 'EADDRINUSE') {
-    return `end the program that uses it ("ss -ulnp" lists them), or set another port of link ${name}`;
-  }
-  if (code === 'EACCES') {
-    return `choose a port of link ${name} above 1023, not ${port}, or give this user the right to it`;
-  }
-  return `check localAddress of link ${name}`;
 }
 
 /** A binding whose host name is looked up when it is first used, and again after a failed look-up. */

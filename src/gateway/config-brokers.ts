@@ -1,14 +1,17 @@
 import * as v from 'valibot';
 import { parsePointOfAccess } from '../onem2m/address.ts';
 import type { PointOfAccess } from '../onem2m/address.ts';
-import type { BrokerConfig, MqttConfig, SecurityConfig, TlsConfig } from './config.ts';
+import type { BrokerConfig, MqttConfig, PskConfig, SecurityConfig, TlsConfig } from './config.ts';
 import { note, path, text, whole } from './config-keys.ts';
 
 /** The keys by which MQTT brokers and their credentials are configured; parts of the table in config-schema.ts. */
 
 type Key<Out> = v.GenericSchema<Out, Out>;
 
-/** A point of access of one of these schemes; only those of MQTT may have a path, which prefixes the topics. */
+/**
+ * A point of access of one of these schemes; only those of MQTT may have a path, which prefixes the topics. A user name in it
+ * would be told to every CSE, so it has no place there.
+ */
 export const pointOfAccess = (
   schemes: readonly PointOfAccess['scheme'][],
   example: string,
@@ -18,7 +21,7 @@ export const pointOfAccess = (
     v.string(),
     v.check((value) => {
       const parsed = parsePointOfAccess(value);
-      if (parsed === undefined || !schemes.includes(parsed.scheme)) return false;
+      if (parsed === undefined || !schemes.includes(parsed.scheme) || /[#?@]/u.test(value)) return false;
       const isMqtt = parsed.scheme.startsWith('mqtt');
       return (
         /^[A-Za-z0-9.:-]{1,253}$/u.test(parsed.host) &&
@@ -45,8 +48,42 @@ const tlsKeys: Key<TlsConfig> = v.strictObject({
   keyFile: v.exactOptional(path('pki/gw1.key', 'Its private key (PEM, no passphrase).')),
 });
 
+const pskKeys: Key<PskConfig> = v.strictObject({
+  host: v.exactOptional(
+    text(
+      /^[A-Za-z0-9.:-]{1,253}$/u,
+      'a host name or an address',
+      '192.0.2.1',
+      'Host of the CSEs that know the key, as their points of access write it; every other host when absent.',
+    ),
+  ),
+  identity: text(
+    /^[\x21-\x7e]{1,128}$/u,
+    '1 to 128 ASCII characters without spaces',
+    'gw1',
+    'Identity that belongs to the key (RFC 4279): how this gateway names itself, and how CSEs do that call it.',
+  ),
+  keyFile: path(
+    'secrets/mn1.psk',
+    'File that holds the key, 16 to 128 hexadecimal digits, and nothing else; nobody else may read it.',
+  ),
+});
+
 /** `security`: what every connection may need. */
-export const securityKeys: Key<SecurityConfig> = v.strictObject({ tls: v.exactOptional(tlsKeys) });
+export const securityKeys: Key<SecurityConfig> = v.strictObject({
+  psk: v.exactOptional(
+    v.pipe(
+      v.array(pskKeys),
+      v.maxLength(64),
+      note({
+        expected: 'a list of at most 64 keys',
+        meaning: 'Pre-shared keys for CSEs at coaps points of access.',
+        example: '- { host: 192.0.2.1, identity: gw1, keyFile: secrets/mn1.psk }',
+      }),
+    ),
+  ),
+  tls: v.exactOptional(tlsKeys),
+});
 
 const username = text(
   /^[^\p{C}]{1,255}$/u,

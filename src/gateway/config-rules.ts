@@ -61,6 +61,11 @@ function credentialProblems(value: unknown): RuleProblem[] {
     path: ['mqtt', ...path],
   }));
   unique(problems, brokers, ['url'], 'say everything about a broker in one place');
+  const keys = entries(get(value, 'security'), ['psk']).map(({ value: psk, path }) => ({
+    value: isRecord(psk) && psk.host === undefined ? { host: 'no host' } : psk,
+    path: ['security', ...path],
+  }));
+  unique(problems, keys, ['host'], 'a host has one key, and one key may be for all others');
   const pair = (group: unknown, path: readonly Step[], [one, other]: readonly [string, string]): void => {
     for (const [given, missing] of [
       [one, other],

@@ -35,7 +35,7 @@ const baudRate = v.optional(
 
 const inCse = v.strictObject({
   pointOfAccess: pointOfAccess(
-    ['coap', 'mqtt', 'mqtts'],
+    ['coap', 'coaps', 'mqtt', 'mqtts'],
     'coap://192.0.2.1:5683',
     'Where the IN-CSE answers; a literal address does not depend on DNS.',
   ),
@@ -79,6 +79,15 @@ const link = v.strictObject({
       min: 1,
       max: 65_535,
       example: 5683,
+      unit: 'UDP port',
+    }),
+  ),
+  securePort: v.exactOptional(
+    whole({
+      meaning: 'UDP port of the link for CSEs at coaps points of access; as port.',
+      min: 1,
+      max: 65_535,
+      example: 5684,
       unit: 'UDP port',
     }),
   ),

@@ -16,6 +16,8 @@ export interface LinkConfig {
   readonly localAddress: string;
   /** UDP port; any free one when absent. */
   readonly port?: number;
+  /** UDP port at which CSEs that are reached by coaps notify; any free one when absent. */
+  readonly securePort?: number;
   /** Point of access told to CSEs, where it differs from the local one. */
   readonly advertise?: string;
   readonly modem?: SerialLineConfig & { readonly periodMs: Millis };
@@ -29,8 +31,18 @@ export interface TlsConfig {
   readonly keyFile?: string;
 }
 
+/** A pre-shared key for coaps. */
+export interface PskConfig {
+  /** Host of the points of access that it is for, as they write it; every host without a key of its own when absent. */
+  readonly host?: string;
+  readonly identity: string;
+  /** File that holds the key in hexadecimal digits. */
+  readonly keyFile: string;
+}
+
 /** Credentials that every connection may need. */
 export interface SecurityConfig {
+  readonly psk?: readonly PskConfig[];
   /** For every broker that has none of its own. */
   readonly tls?: TlsConfig;
 }

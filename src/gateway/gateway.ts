@@ -230,6 +230,7 @@ export class Gateway {
     const downlink = new Downlink({
       memory,
       execute: (command) => this.#execute(log, command),
+      firstNumber: (log.lastProducerSeq(resultStream) ?? 0) + 1,
       onAlarm: (text) => this.#telling.alarms.set('downlink', text),
     });
     this.#board.attachDownlink(downlink);
@@ -296,7 +297,10 @@ export class Gateway {
     else this.#telling.alarms.raise(name, `${name}: ${failure}`);
   }
 
-  /** Carries a command out; what it came to is a reading of the stream `results`. */
+  /**
+   * Carries a command out; what it came to is a reading of the stream `results`, which by the number of the command is
+   * stored once (I7).
+   */
   async #execute(log: ReadingLog, command: Command): Promise<void> {
     const { clock } = this.#host;
     const name =
@@ -307,6 +311,7 @@ export class Gateway {
     await storeReading(log, {
       stream: resultStream,
       value: { id: command.id, outcome },
+      producerSeq: command.number,
       monotonicMs: clock.monotonicMs(),
       wall: { unixMs: clock.unixMs(), source: 'system' },
     });

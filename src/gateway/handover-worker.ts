@@ -38,6 +38,8 @@ export interface HandoverWorkerOptions {
   readonly leave: (cse: CseReference) => void;
   readonly aes: Readonly<Record<string, string>>;
   readonly graceMs: Millis;
+  /** What the target should hold or tell could not all be settled in the handover: to be done once it is over. */
+  readonly refreshLater: () => void;
   /** The CSEs do not notify: commands are fetched, so a target need not prove the way down by a notification. */
   readonly isPolling: boolean;
 }
@@ -93,18 +95,20 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
     release: async (transaction, work) => {
       const { source } = transaction;
       if (source === undefined) return { kind: 'succeeded' };
-      const mark = { epoch: source.epoch, graceMs };
+      // What came between the look before and the end of the subscription is still there.
+      const lastLook = (): Promise<WorkOutcome> => catchUpSource(options, transaction, work);
+      const mark = { epoch: source.epoch, graceMs, lastLook };
       const released = await context.release(clientFor(source.cse), source.cse, mark, callOptions(work));
-      if (released.kind !== 'succeeded') return released;
-      // What came between the last look and the end of the subscription is still there.
-      const caught = await catchUpSource(options, transaction, work);
-      if (caught.kind === 'succeeded') options.leave(source.cse);
-      return caught;
+      if (released.kind === 'succeeded') options.leave(source.cse);
+      return released;
     },
 
     undo: async (transaction, work) => {
       const { target, epoch } = transaction;
-      const undone = await context.undo(clientFor(target), target, { epoch, graceMs }, callOptions(work));
+      // An AE from an earlier stay may hold commands that could not be fetched then.
+      const lastLook = (): Promise<WorkOutcome> => fetchCommands(options, target, work);
+      const mark = { epoch, graceMs, lastLook };
+      const undone = await context.undo(clientFor(target), target, mark, callOptions(work));
       if (undone.kind === 'succeeded') options.leave(target);
       return undone;
     },
@@ -128,21 +132,34 @@ async function catchUp(
     catchUpSource(options, transaction, work),
     options.downlink.catchUp(clientFor(target), waiting, callOptions(work)),
   ]);
+  if (label.kind !== 'succeeded' || !found.ok) options.refreshLater();
   if (label.kind !== 'succeeded') return label;
   return found.ok ? commands : { kind: 'failed', reason: found.error.message };
 }
 
 async function catchUpSource(
-  { context, downlink, owed, clientFor }: HandoverWorkerOptions,
+  options: HandoverWorkerOptions,
   { source }: Transaction,
   work: WorkContext,
 ): Promise<WorkOutcome> {
   if (source === undefined) return { kind: 'succeeded' };
-  const container = `${context.aeAddress(source.cse)}/${commandContainer}`;
-  const caught = await downlink.catchUp(clientFor(source.cse), container, callOptions(work));
-  if (caught.ok || isRejectedWith(caught.error, ResponseStatusCode.notFound)) return { kind: 'succeeded' };
+  const fetched = await fetchCommands(options, source.cse, work);
   // Its last commands are fetched when it answers again.
-  await owed.add({ kind: 'orphan', cse: source.cse, epoch: source.epoch });
+  if (fetched.kind !== 'succeeded') {
+    await options.owed.add({ kind: 'orphan', cse: source.cse, epoch: source.epoch });
+  }
+  return fetched;
+}
+
+/** Takes the commands that wait at a CSE where we may have no AE any more. */
+async function fetchCommands(
+  { context, downlink, clientFor }: HandoverWorkerOptions,
+  cse: CseReference,
+  work: WorkContext,
+): Promise<WorkOutcome> {
+  const container = `${context.aeAddress(cse)}/${commandContainer}`;
+  const caught = await downlink.catchUp(clientFor(cse), container, callOptions(work));
+  if (caught.ok || isRejectedWith(caught.error, ResponseStatusCode.notFound)) return { kind: 'succeeded' };
   return { kind: 'failed', reason: caught.error.message };
 }
 

@@ -10,6 +10,7 @@ import { RequestWindows } from '../onem2m/request-window.ts';
 import { CoapLinkTransport } from './coap-link-transport.ts';
 import { noSecurity, plainMqtt } from './config.ts';
 import type { LinkConfig, MqttConfig, SecurityConfig } from './config.ts';
+import { DtlsLinkTransport } from './dtls-link-transport.ts';
 import { noWay } from './link-transport.ts';
 import type { CseAddress, LinkTransport } from './link-transport.ts';
 import { MqttLinkTransport } from './mqtt-link-transport.ts';
@@ -58,6 +59,12 @@ export class LinkAccess {
     const { host, link, handler, mqtt = plainMqtt, security = noSecurity, onBroker } = options;
     return new LinkAccess(options, [
       await CoapLinkTransport.open(host, link, handler ?? refuse),
+      await DtlsLinkTransport.open({
+        host,
+        link,
+        psk: security.psk ?? [],
+        ...(handler === undefined ? {} : { handler }),
+      }),
       new MqttLinkTransport({
         host,
         link,

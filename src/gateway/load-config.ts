@@ -56,7 +56,10 @@ function withWholePaths(config: GatewayConfig, base: string): GatewayConfig {
     ...config,
     dataDirectory: whole(config.dataDirectory),
     mqtt: { ...mapFiles(mqtt, whole), brokers: mqtt.brokers.map((broker) => mapFiles(broker, whole)) },
-    security: mapFiles(security, whole),
+    security: {
+      ...mapFiles(security, whole),
+      ...(security.psk === undefined ? {} : { psk: security.psk.map((key) => mapFiles(key, whole)) }),
+    },
   };
 }
 

@@ -235,6 +235,7 @@ export class Service {
         leave: (cse) => void access.leave(cse),
         aes: { [config.device]: this.#aeId },
         graceMs,
+        refreshLater: () => (this.#isToRefresh = true),
         isPolling: config.downlink.pollMs !== undefined,
       }),
       observer: {
@@ -363,6 +364,9 @@ export class Service {
       }
       this.#options.telling.alarms.clear('record');
       knownEpoch = latest.value;
+      // A life that is forgotten may have delivered what is pending, nobody knows where.
+      const { lastEpoch = 0 } = this.#state.kind === 'detached' ? this.#state : {};
+      if (knownEpoch > lastEpoch) this.#uplink.doubtAll(undefined);
     }
     return this.#runner.begin({ trigger, target, alternatives, knownEpoch });
   }
@@ -372,6 +376,9 @@ export class Service {
     const isServing = servingOf(state)?.cse.cseId;
     this.#state = state;
     if (isServing !== wasServing) this.#repairing?.abort();
+    // This run has told the target where we are, and the transaction fetches its commands.
+    const hasPrepared = this.#runner.progress.phases.some(({ phase }) => phase === 'preparing');
+    if (state.kind === 'catchingUp' && hasPrepared) this.#isToRefresh = false;
     if ('transaction' in state) {
       const { epoch, source, target } = state.transaction;
       this.#options.telling.tell({
@@ -396,8 +403,9 @@ export class Service {
     if (record.trigger === 'servingLost' && record.source !== undefined) {
       this.#pilot.takeOutcome(record.source.cseId, false);
     }
-    if (record.outcome === 'completed') this.#isToRefresh = false;
     if (record.outcome !== 'fenced') telling.alarms.clear('handover');
+    // What was missing was missing at the CSE that is left.
+    if (record.outcome === 'completed') telling.alarms.clear('context');
     telling.tell({
       kind: 'handoverEnded',
       outcome,
@@ -467,11 +475,14 @@ export class Service {
     const { downlink, config } = this.#options;
     const client = this.#clientFor(cse);
     const container = `${this.#context.aeAddress(cse)}/${commandContainer}`;
-    const caught = await downlink.catchUp(client, container, { signal });
-    if (!caught.ok && !isRejectedWith(caught.error, ResponseStatusCode.notFound)) {
+    const lastLook = async (): Promise<WorkOutcome> => {
+      const caught = await downlink.catchUp(client, container, { signal });
+      if (caught.ok || isRejectedWith(caught.error, ResponseStatusCode.notFound)) {
+        return { kind: 'succeeded' };
+      }
       return { kind: 'failed', reason: caught.error.message };
-    }
-    const mark = { epoch, graceMs: config.handover.graceMs };
+    };
+    const mark = { epoch, graceMs: config.handover.graceMs, lastLook };
     const released = await this.#context.release(client, cse, mark, { signal });
     if (released.kind === 'succeeded') void this.#options.access.leave(cse);
     return released;

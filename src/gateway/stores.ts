@@ -91,8 +91,15 @@ export function openWearStore(options: StoreOptions): DurableState<WearState> {
 }
 
 function decodeCommandMark(value: unknown): CommandMark {
-  const { kind, id, content } = (value ?? {}) as Record<string, unknown>;
+  const { kind, id, content, number } = (value ?? {}) as Record<string, unknown>;
   if (typeof id === 'string' && kind === 'executed') return { kind, id };
-  if (typeof id === 'string' && kind === 'received') return { kind, id, content };
+  if (typeof id === 'string' && kind === 'received') {
+    return {
+      kind,
+      id,
+      content,
+      ...(typeof number === 'number' && Number.isSafeInteger(number) ? { number } : {}),
+    };
+  }
   throw new DecodeError('the memory of commands holds an unknown entry');
 }

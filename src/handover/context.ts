@@ -37,6 +37,16 @@ export interface BundleManifest {
 /** How far a bundle has come at a CSE. */
 export type BundleState = 'prepared' | 'serving' | 'moved';
 
+/** How a CSE is left. */
+export interface Leaving {
+  /** Epoch that is written into the labels. */
+  readonly epoch: Epoch;
+  /** How long the AE is kept with all it holds. */
+  readonly graceMs: Millis;
+  /** Fetches what is still to be had there; nothing expires before it has succeeded. */
+  readonly lastLook?: () => Promise<WorkOutcome>;
+}
+
 /** Name of the command container under the AE. */
 export const commandContainer = 'cmd';
 
@@ -112,13 +122,13 @@ export class BundleContext {
   }
 
   /**
-   * Leaves a CSE: no more commands from it, the AE marked as moved and kept for `graceMs` with all it holds. The expiry is
-   * counted from the CSE's own clock, because ours may be wrong by years.
+   * Leaves a CSE: no more commands from it, the AE marked as moved and, after a last look, kept for `graceMs` with all it
+   * holds. The expiry is counted from the CSE's own clock, because ours may be wrong by years.
    */
   async release(
     client: CseClient,
     cse: CseReference,
-    mark: { epoch: Epoch; graceMs: Millis },
+    mark: Leaving,
     options: CallOptions,
   ): Promise<WorkOutcome> {
     const address = this.aeAddress(cse);
@@ -141,6 +151,8 @@ export class BundleContext {
     const nowMs = cseTimeIn(labelled, 'ae');
     if (nowMs === undefined)
       return { kind: 'failed', reason: `${address}: the answer carries no lastModifiedTime` };
+    const looked = await mark.lastLook?.();
+    if (looked !== undefined && looked.kind !== 'succeeded') return looked;
     const expirationTime = encodeTimestamp(nowMs + mark.graceMs);
     const updated = await client.update(
       address,
@@ -154,7 +166,7 @@ export class BundleContext {
   async undo(
     client: CseClient,
     cse: CseReference,
-    mark: { epoch: Epoch; graceMs: Millis },
+    mark: Leaving,
     options: CallOptions,
   ): Promise<WorkOutcome> {
     const address = this.aeAddress(cse);

@@ -24,6 +24,8 @@ export interface Filesystem {
   remove(path: string): Promise<void>;
   /** Makes creations, renames and removals in a directory durable. */
   syncDirectory(path: string): Promise<void>;
+  /** Who may do what with a file: the permission bits, 0o600 for example; absent where nobody else is, as in a simulation. */
+  modeOf?(path: string): Promise<number>;
 }
 
 /** One open file, addressed by position. */
@@ -73,6 +75,10 @@ export class NodeFilesystem implements Filesystem {
 
   async remove(path: string): Promise<void> {
     await attempt('remove', path, fs.rm(path, { force: true }));
+  }
+
+  async modeOf(path: string): Promise<number> {
+    return (await attempt('stat', path, fs.stat(path))).mode & 0o777;
   }
 
   async syncDirectory(path: string): Promise<void> {

@@ -8,8 +8,8 @@
  * - The pause doubles with each failure and differs from device to device (back-off.ts). Only a session that lasted for
  *   minutes ends the row: a broker that accepts a client and throws it out again, as two clients with one identifier do to each
  *   other, is met with growing pauses as well. A broker that cannot be reached is tried more often than one that refuses.
- * - A dead link is noticed by the deadlines of requests: when one passes, and the broker has not been heard since it was sent
- *   and for a second at least, not even by a PUBACK, the session is given up. The keepalive is left for times without traffic.
+ * - A dead link is noticed by the deadlines of requests: when one passes, and for a second since it or another before it was
+ *   sent the broker has not been heard, not even by a PUBACK, the session is given up. The keepalive is left for times without traffic.
  */
 import { err, ok } from '../base/result.ts';
 import type { Result } from '../base/result.ts';
@@ -69,6 +69,8 @@ interface Live {
   readonly exchange: MqttExchange;
   readonly sinceMs: Millis;
   readonly subscribed: Map<string, Promise<Result<void, DeliveryError>>>;
+  /** When the first of the requests was sent since which the broker has not been heard. */
+  askedMs?: Millis;
 }
 
 const openMsDefault = millis(3_000);
@@ -76,6 +78,8 @@ const outstandingMaxDefault = 64;
 /** A session that lasts so long ends a row of failures. */
 const stableMs = 120_000;
 const silentMsMin = 1_000;
+/** A session that ends so many times in a row, soon after each beginning, is ended by somebody. */
+const suspiciousCount = 3;
 const unreachableMsMax = millis(5_000);
 const refusedMsMax = millis(60_000);
 const hearingsMax = 128;
@@ -284,8 +288,11 @@ export class MqttPresence {
 
   /** A deadline has passed: is it the CSE that is silent, or the way to the broker? */
   #suspect(live: Live, sentMs: Millis): void {
-    const silentMs = this.#clock.monotonicMs() - live.session.heardMs;
-    if (this.#live !== live || live.session.heardMs > sentMs || silentMs < silentMsMin) return;
+    const { heardMs } = live.session;
+    if (this.#live !== live || heardMs >= sentMs) return;
+    if (live.askedMs === undefined || heardMs >= live.askedMs) live.askedMs = sentMs;
+    const silentMs = this.#clock.monotonicMs() - live.askedMs;
+    if (silentMs < silentMsMin) return;
     live.session.abort();
     this.#lost(live, `the broker has not been heard for ${Math.round(silentMs)} ms`, unreachableMsMax);
   }
@@ -296,7 +303,11 @@ export class MqttPresence {
     this.#past = sum(this.#past, live.exchange.counters);
     if (live.session.isOpen) live.session.abort();
     if (this.#clock.monotonicMs() - live.sinceMs >= stableMs) this.#failures = 0;
-    const lost: DeliveryError = { kind: 'unreachable', message: `MQTT session lost: ${reason}` };
+    const isRow = this.#failures >= suspiciousCount && pauseMsMax === refusedMsMax;
+    const guess = isRow
+      ? `; another client with the identifier ${this.#options.clientId} may be ending it`
+      : '';
+    const lost: DeliveryError = { kind: 'unreachable', message: `MQTT session lost: ${reason}${guess}` };
     live.exchange.fail(lost);
     this.#pause(lost, pauseMsMax);
   }

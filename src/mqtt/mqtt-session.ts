@@ -76,7 +76,7 @@ export class MqttSession {
     this.#qosMax = maximumQoS === 0 ? 0 : 1;
     this.#heardMs = options.clock.monotonicMs();
     // One cause may raise `error` twice (TLS) and `close` after it; only the first counts.
-    client.on('error', (error) => this.#lose(options.explain?.(error) ?? errorText(error)));
+    client.on('error', (error) => this.#lose(errorText(error)));
     client.on('disconnect', ({ reasonCode }) => this.#lose(disconnectText(reasonCode)));
     client.on('close', () => this.#lose('connection closed'));
     client.on('packetreceive', (packet) => {

@@ -48,3 +48,8 @@ export function formatPointOfAccess(scheme: PointOfAccess['scheme'], host: strin
 export function spRelative(cseId: string, cseRelative: string): string {
   return `${cseId}/${cseRelative}`;
 }
+
+/** The stem of an AE-ID in any of its forms: `Cq1` of `Cq1`, `/id-mn1/Cq1` and `//sp.example/id-mn1/Cq1`. */
+export function aeIdStem(aeId: string): string {
+  return aeId.slice(aeId.lastIndexOf('/') + 1);
+}

@@ -5,7 +5,7 @@ import type { Millis } from '../base/units.ts';
 import { randomHex } from '../host/entropy.ts';
 import type { Entropy } from '../host/entropy.ts';
 import type { Binding, DeliveryError, SendOptions } from './binding.ts';
-import { FilterUsage, Operation, ResultContent, isSuccess, statusText } from './enums.ts';
+import { FilterUsage, Operation, ResponseType, ResultContent, isSuccess, statusText } from './enums.ts';
 import type { ResourceType } from './enums.ts';
 import { releaseVersion } from './primitives.ts';
 import type { FilterCriteria, RequestPrimitive, ResponsePrimitive } from './primitives.ts';
@@ -32,7 +32,20 @@ export interface CallOptions extends Omit<SendOptions, 'deadlineMs'> {
   readonly resultContent?: ResultContent;
   /** Originator other than that of the client. */
   readonly from?: string;
+  /** Name of the request, for what answers it later; drawn where it is absent. */
+  readonly requestIdentifier?: string;
+  /**
+   * Whether the request carries an expiration after which nobody executes it or waits for it. Without a word it does where
+   * it may be passed on to another CSE (an SP-relative or absolute address), and where nobody waits for the answer.
+   */
+  readonly expires?: boolean;
 }
+
+/** A request as a caller gives it; identifier, originator and release version are filled in. */
+export type RequestCall = Omit<RequestPrimitive, 'requestIdentifier' | 'from'>;
+
+/** What a discovery asks for. An offset is not offered: CSEs do not agree on what it counts. */
+export type DiscoveryCriteria = Omit<FilterCriteria, 'filterUsage' | 'offset'>;
 
 /**
  * Mca requests of one originator to one CSE (TS-0001 10.1, 10.2). `to` is CSE-relative (`cse-mn1/gw1/data`), SP-relative
@@ -43,12 +56,22 @@ export class CseClient {
   readonly #binding: Binding;
   readonly #entropy: Entropy;
   readonly #deadlineMs: Millis;
+  readonly #limitsAfterFilter: boolean;
 
-  constructor(options: { binding: Binding; originator: string; entropy: Entropy; deadlineMs: Millis }) {
+  constructor(options: {
+    binding: Binding;
+    originator: string;
+    entropy: Entropy;
+    /** Time for a request whose caller gives none. */
+    deadlineMs: Millis;
+    /** The CSE is known to apply the limit of a discovery to what matches; where it is not, no limit is sent. */
+    limitsAfterFilter?: boolean;
+  }) {
     this.originator = options.originator;
     this.#binding = options.binding;
     this.#entropy = options.entropy;
     this.#deadlineMs = options.deadlineMs;
+    this.#limitsAfterFilter = options.limitsAfterFilter ?? false;
   }
 
   /** CREATE `content` under `to`. Without `resultContent` the CSE answers with all attributes. */
@@ -64,6 +87,7 @@ export class CseClient {
     );
   }
 
+  /** RETRIEVE what is at `to` (TS-0001 10.1.3). */
   retrieve(to: string, options: CallOptions = {}): Promise<CseOutcome> {
     return this.request({ operation: Operation.retrieve, to }, options);
   }
@@ -73,20 +97,27 @@ export class CseClient {
     return this.request({ operation: Operation.update, to, primitiveContent: content }, options);
   }
 
+  /** DELETE what is at `to` and all below it (TS-0001 10.1.5). */
   delete(to: string, options: CallOptions = {}): Promise<CseOutcome> {
     return this.request({ operation: Operation.delete, to }, options);
   }
 
+  /** NOTIFY the entity at `to` (TS-0001 10.1.6). */
   notify(to: string, content: PrimitiveContent, options: CallOptions = {}): Promise<CseOutcome> {
     return this.request({ operation: Operation.notify, to, primitiveContent: content }, options);
   }
 
-  /** Discovery below `to` (TS-0001 10.2.6): the addresses of what matches, in the CSE's order. */
+  /**
+   * Discovery below `to` (TS-0001 10.2.6): the addresses of what matches, in the CSE's order. CSEs are known that count
+   * what they look at against `limit` instead of what matches: there the limit is kept here.
+   */
   async discover(
     to: string,
-    filterCriteria: FilterCriteria,
+    criteria: DiscoveryCriteria,
     options: CallOptions = {},
   ): Promise<Result<string[], CseFailure>> {
+    const { limit, ...unlimited } = criteria;
+    const filterCriteria = this.#limitsAfterFilter ? criteria : unlimited;
     const outcome = await this.request(
       {
         operation: Operation.retrieve,
@@ -103,30 +134,31 @@ export class CseClient {
         message: `discovery below ${to} was answered without a list of addresses`,
       });
     }
-    return ok(list);
+    return ok(limit === undefined ? list : list.slice(0, limit));
   }
 
   /** Any request primitive; identifier, originator and release version are filled in. */
-  async request(
-    request: Omit<RequestPrimitive, 'requestIdentifier' | 'from'>,
-    options: CallOptions = {},
-  ): Promise<CseOutcome> {
-    const { resultContent, from, deadlineMs, ...sending } = options;
+  async request(request: RequestCall, options: CallOptions = {}): Promise<CseOutcome> {
+    const { resultContent, from, requestIdentifier, expires, ...sending } = options;
+    const deadlineMs = options.deadlineMs ?? this.#deadlineMs;
     const primitive: RequestPrimitive = {
+      ...((expires ?? isLeftToItself(request))
+        ? { requestExpirationTimestamp: expirationWithin(deadlineMs) }
+        : {}),
       ...request,
       from: from ?? this.originator,
-      requestIdentifier: randomHex(this.#entropy, 6),
+      requestIdentifier: requestIdentifier ?? randomHex(this.#entropy, 6),
       releaseVersionIndicator: releaseVersion,
       ...(resultContent === undefined ? {} : { resultContent }),
     };
     const sent = await this.#binding.send(primitive, {
       ...sending,
-      deadlineMs: deadlineMs ?? this.#deadlineMs,
+      deadlineMs,
     });
     if (!sent.ok) return sent;
     const response = sent.value;
     if (isSuccess(response.responseStatusCode)) return ok(response);
-    return err(rejection(primitive, response));
+    return err(rejectionOf(primitive.to, response));
   }
 
   close(): Promise<void> {
@@ -151,13 +183,27 @@ export function contentOf<Root extends keyof PrimitiveContent & string>(
   return content;
 }
 
-function rejection(request: RequestPrimitive, response: ResponsePrimitive): Rejection {
+/** A response that is no success as the refusal it is; `to` names in the message what was asked for. */
+export function rejectionOf(to: string, response: ResponsePrimitive): Rejection {
   const debugInfo = response.primitiveContent?.debugInfo;
   const said = typeof debugInfo === 'string' ? `: ${debugInfo.slice(0, 200)}` : '';
   return {
     kind: 'rejected',
     responseStatusCode: response.responseStatusCode,
     ...(typeof debugInfo === 'string' ? { debugInfo } : {}),
-    message: `${request.to} answered ${statusText(response.responseStatusCode)}${said}`,
+    message: `${to} answered ${statusText(response.responseStatusCode)}${said}`,
   };
+}
+
+/** A request that goes on by way of another CSE, or for which nobody waits. */
+function isLeftToItself({ to, responseType }: RequestCall): boolean {
+  return to.startsWith('/') || (responseType !== undefined && responseType !== ResponseType.blockingRequest);
+}
+
+/**
+ * The expiration of a request whose answer is awaited for `deadlineMs`: relative, in milliseconds as text (TS-0004 6.3.3),
+ * since the clock of a CSE may be far from ours, and a tenth earlier, so that the refusal still arrives in time.
+ */
+export function expirationWithin(deadlineMs: Millis): string {
+  return String(Math.max(1, Math.floor(0.9 * deadlineMs)));
 }

@@ -193,6 +193,18 @@ export class AtSession {
     return outcome.kind === 'ok' ? { ...outcome, value: command.parse(outcome.lines) } : outcome;
   }
 
+  /**
+   * Sends a command to a modem that may not hear it, and waits for nothing; whatever it answers is drained before the next
+   * command. Without effect while a command runs or once the session is over.
+   */
+  async shout(text: string): Promise<void> {
+    if (this.#running || this.#closedReason !== undefined) return;
+    this.#inStep = false;
+    this.#rememberEcho(text);
+    // The line may close over it, which ends the session anyway.
+    await this.#line.write(Buffer.from(`\r${text}\r`, 'latin1')).catch(() => undefined);
+  }
+
   /** Closes the line; what waits ends as `closed`. */
   async close(): Promise<void> {
     this.#end(`serial line ${this.#line.path} was closed by its owner`);

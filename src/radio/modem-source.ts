@@ -1,29 +1,27 @@
 import { printable } from '../base/text.ts';
 import { CancelledError } from '../base/errors.ts';
 import { millis } from '../base/units.ts';
-import type { Dbm, Millis } from '../base/units.ts';
+import type { Millis } from '../base/units.ts';
 import { sleep } from '../host/clock.ts';
-import type { Clock } from '../host/clock.ts';
+import type { CancelTimer, Clock } from '../host/clock.ts';
 import type { Entropy } from '../host/entropy.ts';
 import { ReopeningLine } from '../host/reopening-line.ts';
 import type { DeviceReport, ServeEnd } from '../host/reopening-line.ts';
 import type { SerialLine, SerialLines } from '../host/serial-line.ts';
+import { AlternatePorts } from './alternate-ports.ts';
 import { AtSession } from './at-session.ts';
-import type { AtCommand, AtCounters, AtOutcome } from './at-session.ts';
-import {
-  parseExtendedSignalQuality,
-  parseIdentity,
-  parseModel,
-  parseOperator,
-  parseSignalQuality,
-  servingCellsOf,
-} from './vendor/generic.ts';
+import type { AtCommand, AtCounters } from './at-session.ts';
+import { ModemPoller, isRegistered } from './modem-poller.ts';
+import type { PollingRound } from './modem-poller.ts';
+import { ModemRecovery } from './modem-recovery.ts';
+import type { RecoveryActions } from './modem-recovery.ts';
+import type { ModemIdentity, Vendor } from './modem-report.ts';
+import type { PositionSample, RadioSample } from './radio-sample.ts';
+import { defaultRecoveryPolicy, judge, wayOutOf } from './recovery.ts';
+import type { Misconfiguration, RecoveryPolicy, RungRecord } from './recovery.ts';
 import { present } from './reply-fields.ts';
-import type { ModemIdentity, ModemReport } from './modem-report.ts';
-import { parseCells } from './vendor/quectel.ts';
-import type { CellMeasurement, Metric, RadioSample, RegistrationState } from './radio-sample.ts';
-import { parseRegistration } from './registration.ts';
-import type { Registration, RegistrationDomain } from './registration.ts';
+import { dialects, vendorOf } from './vendor-table.ts';
+import { genericDialect, parseIdentity, parseModel } from './vendor/generic.ts';
 
 /** Which modem to read, how often, and who receives what it says. */
 export interface ModemSourceOptions {
@@ -32,67 +30,91 @@ export interface ModemSourceOptions {
   readonly entropy: Entropy;
   /** Name of the source, carried by every sample. */
   readonly source: string;
-  /** The AT port, best by `/dev/serial/by-id/...`. */
+  /** The AT port, best by `/dev/serial/by-id/...`, which stays when the modem gets another place on the USB. */
   readonly path: string;
+  /** More AT ports of the same modem, taken when the first is silent or belongs to another program. */
+  readonly alternatePaths?: readonly string[];
   /** The default is 115200. */
   readonly baudRate?: number;
+  /** The samples come at this rate, or as fast as the modem answers where that is slower. */
   readonly periodMs: Millis;
   readonly reopenMsMin?: Millis;
   readonly reopenMsMax?: Millis;
+  /** Vendor id on the USB, four hexadecimal digits: tells the maker of a modem that does not. */
+  readonly usbVendorId?: string;
+  readonly recoveryPolicy?: RecoveryPolicy;
+  /** Means of recovery beyond the AT port. */
+  readonly recoveryActions?: RecoveryActions;
   readonly onSample: (sample: RadioSample) => void;
   readonly onState: (report: DeviceReport) => void;
+  /** Takes positions; without it the modem is not asked for any. */
+  readonly onPosition?: (sample: PositionSample) => void;
+  /** Called once for a sample that has become stale because no other followed. */
+  readonly onStale?: (sample: RadioSample) => void;
+  /** Called for every rung of the recovery ladder that was tried. */
+  readonly onRung?: (record: RungRecord) => void;
+  /** Called when the modem turns out to be misconfigured, and with undefined when it no longer is. */
+  readonly onMisconfigured?: (problem: Misconfiguration | undefined) => void;
 }
 
-/** Rounds between two questions for the operator, which changes seldom. */
-const operatorEveryRounds = 20;
 /** Rounds without any answer after which the modem counts as silent. */
 const silentRoundsMax = 2;
-/** Timeouts of `+QENG` in a row after which the modem is read without it. */
-const quectelTimeoutsMax = 3;
-/** Rounds after which a modem that refused `+QENG` is asked again: some refuse it until the SIM is ready. */
-const retryQuectelRounds = 120;
+/** Sample periods after which a sample without a successor is stale. */
+const validPeriods = 2;
 
-const command = <T>(
-  text: string,
-  parse: (lines: readonly string[]) => T,
-  options: { timeoutMs?: number; answers?: boolean } = {},
-): AtCommand<T> => ({
+const setting = (text: string): AtCommand<undefined> => ({
   text,
-  parse,
-  timeoutMs: millis(options.timeoutMs ?? 1500),
-  answers: options.answers ?? false,
+  parse: () => undefined,
+  timeoutMs: millis(1500),
 });
-const ignore = (): void => undefined;
-const settings = ['ATE0', 'AT+CMEE=1', 'AT+CREG=2', 'AT+CEREG=2', 'AT+C5GREG=2'].map((text) =>
-  command(text, ignore),
-);
-const askIdentity = command('ATI', parseIdentity, { answers: true });
-const askModel = command('AT+CGMM', parseModel, { answers: true });
-const askOperator = command('AT+COPS?', parseOperator, { timeoutMs: 3000, answers: true });
-const askServing = command('AT+QENG="servingcell"', (lines) => parseCells(lines, {}), { answers: true });
-const askNeighbours = command('AT+QENG="neighbourcell"', (lines) => parseCells(lines, {}));
-const askExtendedQuality = command('AT+CESQ', parseExtendedSignalQuality, { answers: true });
-const askQuality = command('AT+CSQ', parseSignalQuality, { answers: true });
-const registrationDomains: readonly RegistrationDomain[] = ['CEREG', 'C5GREG', 'CREG'];
+const askIdentity: AtCommand<ModemIdentity> = {
+  text: 'ATI',
+  parse: parseIdentity,
+  timeoutMs: millis(1500),
+  answers: true,
+};
+const askModel: AtCommand<string | undefined> = {
+  text: 'AT+CGMM',
+  parse: parseModel,
+  timeoutMs: millis(1500),
+  answers: true,
+};
 
 /**
- * A cellular modem on a serial AT port as a source of radio samples: one per `periodMs`, the serving cell first.
- * Reads `AT+QENG` where the modem knows it, else `+CESQ` and `+CSQ`. Whatever the modem does shows as a state, never
- * as a throw.
+ * A cellular modem on a serial AT port as a source of radio samples, the serving cell first. The maker is found by what the
+ * modem says of itself, and its dialect is spoken, `+CESQ` and `+CSQ` where there is none. Whatever the modem does shows as a
+ * state, never as a throw; one that is silent, gone or without network for long is brought back by the recovery ladder.
  */
 export class ModemSource {
   readonly #options: ModemSourceOptions;
   readonly #device: ReopeningLine;
+  readonly #ports: AlternatePorts;
+  readonly #recovery: ModemRecovery;
   #session: AtSession | undefined;
   #identity: ModemIdentity = {};
+  #vendor: Vendor = 'generic';
+  #problem: Misconfiguration | undefined;
+  #cancelStale: CancelTimer = () => undefined;
 
   constructor(options: ModemSourceOptions) {
     this.#options = options;
+    const { serialLines, clock, path, alternatePaths = [] } = options;
+    this.#recovery = new ModemRecovery({
+      clock,
+      policy: options.recoveryPolicy ?? defaultRecoveryPolicy,
+      actions: options.recoveryActions ?? {},
+      onRung: (record) => options.onRung?.(record),
+    });
+    this.#ports = new AlternatePorts({
+      serialLines,
+      paths: [path, ...alternatePaths],
+      onFailure: () => this.#recovery.noteLost(),
+    });
     this.#device = new ReopeningLine({
-      serialLines: options.serialLines,
-      clock: options.clock,
+      serialLines: this.#ports,
+      clock,
       entropy: options.entropy,
-      path: options.path,
+      path,
       baudRate: options.baudRate ?? 115_200,
       ...present({ reopenMsMin: options.reopenMsMin, reopenMsMax: options.reopenMsMax }),
       serve: (line, signal) => this.#serve(line, signal),
@@ -105,6 +127,11 @@ export class ModemSource {
     return this.#identity;
   }
 
+  /** Whose dialect is spoken. */
+  get vendor(): Vendor {
+    return this.#vendor;
+  }
+
   /** Counters of the current session, undefined while the port is closed. */
   get counters(): AtCounters | undefined {
     return this.#session?.counters;
@@ -114,24 +141,37 @@ export class ModemSource {
     this.#device.start();
   }
 
-  stop(): Promise<void> {
-    return this.#device.stop();
+  async stop(): Promise<void> {
+    this.#recovery.stop();
+    await this.#device.stop();
+    this.#cancelStale();
   }
 
   async #serve(line: SerialLine, signal: AbortSignal): Promise<ServeEnd> {
-    const registrations = new Map<RegistrationDomain, Registration>();
+    let notice = (_text: string): void => undefined;
     const session = new AtSession({
       line,
       clock: this.#options.clock,
-      onUnsolicited: (text) => noteRegistration(registrations, [text]),
+      onUnsolicited: (text) => notice(text),
     });
     this.#session = session;
     let worked = false;
     try {
-      if (await this.#identify(session, signal)) {
-        worked = true;
-        this.#device.tell('ready', `${this.#describe()} on ${this.#options.path} answers`);
-        await this.#poll(session, registrations, signal);
+      while (session.closedReason === undefined && !signal.aborted) {
+        if (await this.#identify(session, signal)) {
+          const poller = this.#createPoller(session, signal);
+          notice = (text): void => poller.notice(text);
+          const { hasAnswered, isReset } = await this.#poll(session, poller, signal);
+          worked ||= hasAnswered;
+          if (isReset) continue;
+        }
+        if (session.closedReason !== undefined || signal.aborted) break;
+        const end = this.#endOf(session);
+        this.#device.tell(end.state, end.reason);
+        if (!(await this.#recovery.climb(session, 'silent', signal))) {
+          this.#ports.advance();
+          return { ...end, worked };
+        }
       }
       return { ...this.#endOf(session), worked };
     } finally {
@@ -146,33 +186,106 @@ export class ModemSource {
     const model = await session.run(askModel, signal);
     if (model.kind === 'ok' && model.value !== undefined)
       this.#identity = { ...this.#identity, model: model.value };
+    this.#vendor = vendorOf(this.#identity, this.#options.usbVendorId);
+    const own = this.#vendor === 'generic' ? [] : dialects[this.#vendor].setup;
     // A modem may refuse any of these; what it does not report unasked is asked each round.
-    for (const setting of settings) await session.run(setting, signal);
+    for (const text of [...genericDialect.setup, ...own]) {
+      const outcome = await session.run(setting(text), signal);
+      if (outcome.kind === 'timeout' || outcome.kind === 'closed') return false;
+    }
     return session.closedReason === undefined && !signal.aborted;
   }
 
+  #createPoller(session: AtSession, signal: AbortSignal): ModemPoller {
+    return new ModemPoller({
+      clock: this.#options.clock,
+      session,
+      signal,
+      dialect: dialects[this.#vendor],
+      model: this.#identity.model,
+      wantsPosition: this.#options.onPosition !== undefined,
+    });
+  }
+
+  /** Asks round after round until the modem is silent, lost or reset for want of a network. */
   async #poll(
     session: AtSession,
-    registrations: Map<RegistrationDomain, Registration>,
+    poller: ModemPoller,
     signal: AbortSignal,
-  ): Promise<void> {
-    const { clock, periodMs, onSample } = this.#options;
-    const round = new PollingRounds(this.#options.source, clock, session, registrations, signal);
+  ): Promise<{ readonly hasAnswered: boolean; readonly isReset: boolean }> {
+    const { clock, periodMs } = this.#options;
     let silentRounds = 0;
+    let hasAnswered = false;
+    let searchingSinceMs: Millis | undefined;
     let dueMs = clock.monotonicMs();
     while (silentRounds < silentRoundsMax && session.closedReason === undefined && !signal.aborted) {
-      const sample = await round.next();
-      if (signal.aborted) return;
-      silentRounds = sample === undefined ? silentRounds + 1 : 0;
-      if (sample !== undefined) onSample(sample);
+      const startMs = clock.monotonicMs();
+      const round = await poller.next();
+      if (signal.aborted) break;
+      const { answeredAtMs } = round;
+      silentRounds = answeredAtMs === undefined ? silentRounds + 1 : 0;
+      if (answeredAtMs !== undefined) {
+        hasAnswered = true;
+        this.#recovery.noteServed();
+        if (isRegistered(round.registration)) this.#recovery.noteRegistered();
+        this.#take(round, answeredAtMs, millis(clock.monotonicMs() - startMs));
+        searchingSinceMs = this.#isSearching(round) ? (searchingSinceMs ?? startMs) : undefined;
+        if (searchingSinceMs !== undefined && this.#recovery.isSearchTooLong(searchingSinceMs)) {
+          await this.#recovery.climb(session, 'notRegistered', signal);
+          return { hasAnswered, isReset: true };
+        }
+      }
       // A round that took longer than the period delays the next one instead of piling up.
       dueMs = millis(Math.max(dueMs + periodMs, clock.monotonicMs()));
       await pause(clock, millis(dueMs - clock.monotonicMs()), signal);
     }
+    return { hasAnswered, isReset: false };
+  }
+
+  /** Without network for no reason that a person has to mend. */
+  #isSearching(round: PollingRound): boolean {
+    return (
+      !isRegistered(round.registration) && round.registration !== undefined && this.#problem === undefined
+    );
+  }
+
+  #take(round: PollingRound, atMs: Millis, roundMs: Millis): void {
+    const { source, periodMs, onSample, onPosition } = this.#options;
+    const validUntilMs = millis(atMs + validPeriods * Math.max(periodMs, roundMs));
+    const { cells, registration, operator, temperatureC, position } = round;
+    this.#judge(round);
+    const sample: RadioSample = {
+      source,
+      atMs,
+      validUntilMs,
+      cells,
+      ...present({ registration, operator, temperatureC }),
+    };
+    this.#watch(sample, validUntilMs);
+    onSample(sample);
+    if (position !== undefined) onPosition?.({ source, atMs, validUntilMs, position });
+  }
+
+  /** Silence watchdog: tells when the sample is not replaced in time. */
+  #watch(sample: RadioSample, validUntilMs: Millis): void {
+    const { clock, onStale } = this.#options;
+    this.#cancelStale();
+    const delayMs = millis(Math.max(0, validUntilMs - clock.monotonicMs()));
+    this.#cancelStale = clock.schedule(delayMs, () => onStale?.(sample));
+  }
+
+  /** Tells `ready`, with what a person has to mend where there is something. */
+  #judge(round: PollingRound): void {
+    const problem = judge(round);
+    const answers = `${this.#describe()} on ${this.#ports.path} answers`;
+    this.#device.tell('ready', problem === undefined ? answers : `${answers}, but ${wayOutOf(problem)}`);
+    if (problem === this.#problem) return;
+    this.#problem = problem;
+    this.#options.onMisconfigured?.(problem);
   }
 
   #endOf(session: AtSession): { state: 'silent' | 'lost'; reason: string } {
-    const { path, baudRate = 115_200 } = this.#options;
+    const { baudRate = 115_200 } = this.#options;
     if (session.closedReason !== undefined) {
       return {
         state: 'lost',
@@ -188,8 +301,8 @@ export class ModemSource {
     return {
       state: 'silent',
       reason:
-        `modem on ${path} does not answer AT (${heard}); check that this is its AT port, that ${baudRate} baud is right ` +
-        `and that no other program uses it`,
+        `modem on ${this.#ports.path} does not answer AT (${heard}); check that this is its AT port, that ${baudRate} baud is ` +
+        `right and that no other program uses it`,
     };
   }
 
@@ -198,146 +311,6 @@ export class ModemSource {
     const name = [manufacturer, model].filter((part) => part !== undefined).join(' ');
     return name === '' ? 'modem of unknown make' : printable(name, 64);
   }
-}
-
-/** The rounds of questions to one modem. */
-class PollingRounds {
-  readonly #source: string;
-  readonly #clock: Clock;
-  readonly #session: AtSession;
-  readonly #registrations: Map<RegistrationDomain, Registration>;
-  readonly #signal: AbortSignal;
-  #rounds = 0;
-  #quectelRefusedAt: number | undefined;
-  #quectelTimeouts = 0;
-  #gaveUp = false;
-  #operator: string | undefined;
-  #answeredAtMs: Millis | undefined;
-
-  constructor(
-    source: string,
-    clock: Clock,
-    session: AtSession,
-    registrations: Map<RegistrationDomain, Registration>,
-    signal: AbortSignal,
-  ) {
-    this.#source = source;
-    this.#clock = clock;
-    this.#session = session;
-    this.#registrations = registrations;
-    this.#signal = signal;
-  }
-
-  /** One round; undefined when the modem answered nothing in it. */
-  async next(): Promise<RadioSample | undefined> {
-    this.#answeredAtMs = undefined;
-    this.#gaveUp = false;
-    const quectel = this.#isQuectelTried() ? await this.#askQuectel() : undefined;
-    await this.#askRegistration();
-    const cells = quectel?.cells ?? (await this.#askGeneric());
-    if (this.#rounds % operatorEveryRounds === 0) {
-      const outcome = await this.#ask(askOperator);
-      if (outcome.kind === 'ok') this.#operator = outcome.value.operator;
-    }
-    this.#rounds++;
-    if (this.#answeredAtMs === undefined) return undefined;
-    const registration = quectel?.modemState === 'searching' ? 'searching' : bestState(this.#registrations);
-    return {
-      source: this.#source,
-      atMs: this.#answeredAtMs,
-      ...present({ registration, operator: this.#operator }),
-      cells,
-    };
-  }
-
-  #isQuectelTried(): boolean {
-    return (
-      this.#quectelRefusedAt === undefined || this.#rounds - this.#quectelRefusedAt >= retryQuectelRounds
-    );
-  }
-
-  /** Undefined when this modem, or this firmware, does not speak the dialect. */
-  async #askQuectel(): Promise<ModemReport | undefined> {
-    const serving = await this.#ask(askServing);
-    this.#quectelTimeouts = serving.kind === 'timeout' ? this.#quectelTimeouts + 1 : 0;
-    if (serving.kind === 'refused' || this.#quectelTimeouts >= quectelTimeoutsMax) {
-      this.#quectelRefusedAt = this.#rounds;
-      this.#quectelTimeouts = 0;
-    }
-    if (serving.kind !== 'ok') return undefined;
-    const { modemState, cells = [] } = serving.value;
-    if (cells.length === 0 && modemState !== 'searching' && modemState !== 'limited') return undefined;
-    this.#quectelRefusedAt = undefined;
-    const neighbours = await this.#ask(askNeighbours);
-    return neighbours.kind === 'ok'
-      ? { ...serving.value, cells: [...cells, ...withoutServing(neighbours.value.cells ?? [], cells)] }
-      : serving.value;
-  }
-
-  async #askRegistration(): Promise<void> {
-    for (const domain of registrationDomains) {
-      const outcome = await this.#ask(command(`AT+${domain}?`, (lines) => lines, { answers: true }));
-      if (outcome.kind === 'ok') noteRegistration(this.#registrations, outcome.value);
-      const known = this.#registrations.get(domain);
-      if (known !== undefined && isRegistered(known.state)) return;
-    }
-  }
-
-  async #askGeneric(): Promise<CellMeasurement[]> {
-    const quality = await this.#ask(askExtendedQuality);
-    const strength = await this.#ask(askQuality);
-    const { tac, cellId } = best(this.#registrations) ?? {};
-    const rssiDbm: Metric<Dbm> | undefined = strength.kind === 'ok' ? strength.value : undefined;
-    return servingCellsOf(
-      quality.kind === 'ok' ? quality.value : undefined,
-      rssiDbm,
-      present({ tac, cellId }),
-    );
-  }
-
-  async #ask<T>(question: AtCommand<T>): Promise<AtOutcome<T>> {
-    // One question without answer ends the round: asking on would only add up timeouts.
-    if (this.#gaveUp) return { kind: 'timeout' };
-    const outcome = await this.#session.run(question, this.#signal);
-    this.#gaveUp = outcome.kind === 'timeout' || outcome.kind === 'closed' || outcome.kind === 'cancelled';
-    if (outcome.kind === 'ok' || outcome.kind === 'refused') this.#answeredAtMs ??= this.#clock.monotonicMs();
-    return outcome;
-  }
-}
-
-function noteRegistration(into: Map<RegistrationDomain, Registration>, lines: readonly string[]): void {
-  for (const domain of [...registrationDomains, 'CGREG'] as const) {
-    const registration = parseRegistration(lines, domain);
-    if (registration !== undefined) into.set(domain, registration);
-  }
-}
-
-function isRegistered(state: RegistrationState): boolean {
-  return state === 'home' || state === 'roaming';
-}
-
-/** The domain that gives service, else the first that says anything. */
-function best(registrations: ReadonlyMap<RegistrationDomain, Registration>): Registration | undefined {
-  const known = [...registrationDomains, 'CGREG' as const].flatMap(
-    (domain) => registrations.get(domain) ?? [],
-  );
-  return known.find((registration) => isRegistered(registration.state)) ?? known[0];
-}
-
-function bestState(
-  registrations: ReadonlyMap<RegistrationDomain, Registration>,
-): RegistrationState | undefined {
-  return best(registrations)?.state;
-}
-
-/** Modems list the serving cell among its own neighbours. */
-function withoutServing(
-  neighbours: readonly CellMeasurement[],
-  serving: readonly CellMeasurement[],
-): CellMeasurement[] {
-  const key = (cell: CellMeasurement): string => `${cell.rat} ${cell.identity.arfcn} ${cell.identity.pci}`;
-  const known = new Set(serving.map(key));
-  return neighbours.filter((cell) => !known.has(key(cell)));
 }
 
 async function pause(clock: Clock, durationMs: Millis, signal: AbortSignal): Promise<void> {

@@ -141,7 +141,10 @@ export class StreamLane {
       this.#stirred = false;
       const isMarked = await this.#markBacklog();
       const heads = await this.#look();
-      if (this.#pending !== undefined) this.#move(this.#pending, heads);
+      if (this.#pending !== undefined) {
+        this.#move(this.#pending, heads);
+        continue;
+      }
       this.#settle(heads);
       const destination = this.#destination;
       const part = this.#choose(heads);
@@ -170,8 +173,8 @@ export class StreamLane {
     if (through > 0) this.#doubts.inherit(part, destination, through);
   }
 
-  /** Whatever is stored may be at `destination`, from an earlier run. */
-  doubtAll(destination: Destination): void {
+  /** Whatever is stored may be at `destination`, or at one nobody can ask, from an earlier run. */
+  doubtAll(destination: Destination | undefined): void {
     const last = this.#source.lastSeq(this.stream);
     this.doubt('live', destination, last);
     this.doubt('backlog', destination, last);
@@ -219,6 +222,8 @@ export class StreamLane {
     this.#destination = destination;
     this.#retryMs = this.#settings.retryMsMin;
     this.#settling = settle;
+    // What is delivered must be durable before anything goes elsewhere: a restart would send it there, after what comes next.
+    if (before !== undefined && !isSame) this.#backlogDue ??= this.#source.backlogThrough(this.stream);
     if (limits.settled.aborted) this.#conclude();
   }
 

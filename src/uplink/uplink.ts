@@ -59,8 +59,8 @@ export class Uplink {
     }
   }
 
-  /** All records of an earlier run that are pending may be at `destination`. */
-  doubtAll(destination: Destination): void {
+  /** All records of an earlier run that are pending may be at `destination`, or at one nobody can ask. */
+  doubtAll(destination: Destination | undefined): void {
     for (const lane of this.#lanes.values()) lane.doubtAll(destination);
   }
 

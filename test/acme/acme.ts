@@ -4,12 +4,12 @@
 // differences listed in differences-table.ts, and for no other. The gateway process works at ACME over CoAP and over MQTT:
 // readings arrive exactly once and in order, commands are carried out once, handovers go to and fro, and a kill -9
 // in the middle of one does no harm; the verdict is taken from what ACME's CSEs hold. Each known defect of ACME is tried
-// again (defects-table.ts).
+// again (defects-table.ts). The operations of the client hold there, and its probe finds what the quirks table says.
 //
 // Not proven: coaps, which ACME has not.
 //
 // --only PART  parts whose name contains it: "contract over coap", "contract over mqtt", "known defects",
-//              "gateway over coap", "gateway over mqtt"
+//              "gateway over coap", "gateway over mqtt", "client operations"
 // --json       prints one object; --check exits with 1 when a step fails, as a run without it does
 // Exit code 2: ACME cannot be set up here, and nothing is proven.
 import { parseArgs } from 'node:util';
@@ -27,6 +27,7 @@ import { runDefects, runKilledRegistration } from './defects-run.ts';
 import { differences } from './differences-table.ts';
 import type { Wire } from './differences-table.ts';
 import { runGateway } from './gateway-run.ts';
+import { operationsPart, runOperations } from './operations-run.ts';
 import { acmeVersion, setUp } from './set-up.ts';
 
 const { values } = parseArgs({
@@ -86,6 +87,7 @@ async function runParts(network: AcmeNetwork, report: Report): Promise<void> {
     ['contract over coap', contract('coap')],
     ['contract over mqtt', contract('mqtt')],
     ['known defects', () => runDefects(host, network, report)],
+    [operationsPart, () => runOperations(host, network, report)],
     ['gateway over coap', () => runGateway(host, network, report, 'coap')],
     ['gateway over mqtt', () => runGateway(host, network, report, 'mqtt')],
   ];

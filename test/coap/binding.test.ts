@@ -128,6 +128,71 @@ const roundTrip = (request: RequestPrimitive): RequestPrimitive => {
   return decodeRequestMessage(decodeDatagram(data).message as CoapMessage).request;
 };
 
+await t.test('older option numbers, posted operations, answers in Location-Path', (t) => {
+  const request: RequestPrimitive = {
+    ...common,
+    operation: 2,
+    to: 'x',
+    requestIdentifier: 'q1',
+    responseType: 1,
+  };
+  const older = encodeRequestMessage(request, 'json', { optionSet: 'r2' });
+  t.same([...older.options.keys()].sort(), [256, 257], 'originator and identifier; no release version there');
+  t.equal(Buffer.from(older.options.get(256)?.[0] ?? []).toString(), 'Sgw1');
+  t.equal(older.accept, 50);
+  const create = { ...request, operation: 1, resourceType: 2, primitiveContent: { ae: {} } } as const;
+  t.ok(encodeRequestMessage(create, 'json', { optionSet: 'r2' }).options.has(267));
+  const empty = { code: '2.05', path: [], query: [], payload: new Uint8Array() };
+  const answer = new Map([
+    [265, [hex('07d0')]],
+    [257, [Buffer.from('q1')]],
+  ]);
+  t.same(decodeResponseMessage({ ...empty, options: answer }), {
+    responseStatusCode: 2000,
+    requestIdentifier: 'q1',
+  });
+  const octets = encodeDatagram(
+    { type: 'acknowledgement', messageId: 1, token: hex('01') },
+    { ...empty, options: answer },
+  );
+  t.same(decodeDatagram(octets).message?.options, answer, 'options 257 and 265 come through');
+
+  const posted = encodeRequestMessage({ ...request, operation: 4 }, 'cbor', { nonBlocking: 'post' });
+  t.equal(posted.code, '0.02');
+  t.same(posted.query, ['rt=1', 'op=4']);
+  t.equal(decodeRequestMessage(posted).request.operation, 4);
+  t.equal(decodeRequestMessage({ ...posted, code: '0.01' }).request.operation, 2, 'in a POST only');
+  t.throws(() => decodeRequestMessage({ ...posted, query: ['op=6'] }), DecodeError);
+  t.equal(
+    encodeRequestMessage({ ...request, operation: 4 }, 'cbor').code,
+    '0.04',
+    'by default on its own method',
+  );
+
+  const accepted = new Map<number, Uint8Array[]>([
+    [307, [hex('03e9')]],
+    [283, [Buffer.from('q1')]],
+    [259, [Buffer.from('20260101T000000,123456')]],
+    [8, [Buffer.from('cse-mn1/req1')]],
+  ]);
+  const location = decodeResponseMessage({ ...empty, code: '2.01', options: accepted });
+  t.match(location, {
+    primitiveContent: { uri: 'cse-mn1/req1' },
+    originatingTimestamp: '20260101T000000,123456',
+  });
+  accepted.set(8, [Buffer.from('cse-mn1'), Buffer.from('req1')]);
+  t.match(decodeResponseMessage({ ...empty, code: '2.01', options: accepted }), {
+    primitiveContent: { uri: 'cse-mn1/req1' },
+  });
+  for (const status of [undefined, new Uint8Array()]) {
+    const options = new Map<number, Uint8Array[]>(accepted);
+    options.delete(307);
+    if (status !== undefined) options.set(307, [status]);
+    t.throws(() => decodeResponseMessage({ ...empty, options }), DecodeError, 'no status, no success');
+  }
+  t.end();
+});
+
 await t.test('paths, queries, options', (t) => {
   const paths: readonly (readonly [string, string[]])[] = [
     ['cse-mn1/gw1/data', ['cse-mn1', 'gw1', 'data']],
@@ -172,7 +237,12 @@ await t.test('paths, queries, options', (t) => {
       offset: 1,
       limit: 10,
       applyRelativePath: 'x',
-      attributes: { csi: ['/id-mn1', '/id-mn2'], sza: ['5'] },
+      attributes: { csi: ['/id-mn1', '/id-mn2'], own: ['5'] },
+      sizeAbove: 5,
+      filterOperation: 2,
+      childLabels: ['a=b', 'c'],
+      childResourceType: [4, 3],
+      expireBefore: '20260101T000000',
     },
   };
   t.same(roundTrip(full), full, 'every parameter goes there and back');

@@ -57,9 +57,17 @@ export interface Bench {
 
 /** Opens one; the seed is always the same, so a run repeats exactly. */
 export function openBench(settings: Partial<EndpointSettings> = {}): Bench {
+  return openBenchOn(new SimulatedClock(), 2026, settings);
+}
+
+/** Opens one beside others on the same clock. */
+export function openBenchOn(
+  clock: SimulatedClock,
+  seed: number,
+  settings: Partial<EndpointSettings> = {},
+): Bench {
   const socket = new TestSocket();
-  const clock = new SimulatedClock();
-  const endpoint = new CoapEndpoint({ socket, clock, entropy: new SeededEntropy(2026), settings });
+  const endpoint = new CoapEndpoint({ socket, clock, entropy: new SeededEntropy(seed), settings });
   return { socket, clock, endpoint };
 }
 

@@ -172,6 +172,52 @@ void t.test('a crash between reception and execution, and an actuator that fails
   t.same(world.executed, ['b', 'c'], 'and tried again until it is done, once');
 });
 
+void t.test(
+  'a command executed again has its number again, and none overtakes one that failed',
+  async (t) => {
+    const memory = new HeldMemory();
+    // An old memory without numbers, and a run that died between an execution and its mark.
+    memory.marks.push({ kind: 'received', id: 'old', content: 0 });
+    memory.marks.push({ kind: 'received', id: 'again', content: 1, number: 7 });
+    const numbers: [string, number][] = [];
+    let failing = '';
+    const downlink = new Downlink({
+      memory,
+      execute: ({ id, number }) => {
+        if (id === failing) return Promise.reject(new Error('the disk is full'));
+        numbers.push([id, number]);
+        return Promise.resolve();
+      },
+      firstNumber: 5,
+      onAlarm: () => undefined,
+    });
+    await downlink.open();
+    t.same(numbers, [
+      ['old', 8],
+      ['again', 7],
+    ]);
+    failing = 'x';
+    for (const id of ['x', 'y']) {
+      const primitiveContent = one({ id }) as PrimitiveContent;
+      await downlink.handle({
+        operation: Operation.notify,
+        to: 'Sgw1',
+        requestIdentifier: 'r',
+        primitiveContent,
+      });
+    }
+    await settle();
+    t.equal(numbers.length, 2, 'what comes behind a failed command waits');
+    failing = '';
+    downlink.retryFailed();
+    await settle();
+    t.same(numbers.slice(2), [
+      ['x', 9],
+      ['y', 10],
+    ]);
+  },
+);
+
 void t.test('batches, and what is no command', async (t) => {
   const world = new World();
   await world.downlink.open();

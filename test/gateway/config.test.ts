@@ -72,6 +72,64 @@ void t.test('defaults', async (t) => {
   t.doesNotThrow(() => checkDecisionPolicy(decisionPolicy(config.decision)));
 });
 
+void t.test('brokers and their credentials', async (t) => {
+  const config = parseConfig(
+    `${minimal.replace('coap://127.0.0.1:5683', 'mqtts://broker.example/plant/7')}
+security: {tls: {caFile: pki/ca.pem, certFile: pki/gw.pem, keyFile: /etc/keys/gw.key}}
+mqtt:
+  username: gw1
+  passwordFile: secrets/all
+  brokers:
+    - {url: 'mqtts://mn1.example:8883', advertise: 'mqtt://10.0.0.5', tls: {caFile: pki/mn1.pem}}
+    - {url: 'mqtt://[2001:db8::1]:1883', username: gw1, passwordFile: secrets/mn2}
+`,
+    '/etc/baton/gw.yaml',
+  );
+  t.same(config.security, {
+    tls: { caFile: '/etc/baton/pki/ca.pem', certFile: '/etc/baton/pki/gw.pem', keyFile: '/etc/keys/gw.key' },
+  });
+  t.same(config.mqtt, {
+    keepaliveS: 30,
+    username: 'gw1',
+    passwordFile: '/etc/baton/secrets/all',
+    brokers: [
+      {
+        url: 'mqtts://mn1.example:8883',
+        advertise: 'mqtt://10.0.0.5',
+        tls: { caFile: '/etc/baton/pki/mn1.pem' },
+      },
+      { url: 'mqtt://[2001:db8::1]:1883', username: 'gw1', passwordFile: '/etc/baton/secrets/mn2' },
+    ],
+  });
+  t.same(parseConfig(minimal, 'gw.yaml').mqtt, { keepaliveS: 30, brokers: [] });
+  t.same(parseConfig(minimal, 'gw.yaml').security, {});
+  const table: [string, RegExp][] = [
+    [
+      'security: {tls: {certFile: a.pem}}',
+      /security\.tls\.certFile: is of no use without keyFile; give both/u,
+    ],
+    ['mqtt: {passwordFile: x}', /mqtt\.passwordFile: is of no use without username; give both/u],
+    ['mqtt: {brokers: [{username: x}]}', /mqtt\.brokers\[0\]\.url: is missing; add "url: mqtts:/u],
+    [
+      'mqtt: {brokers: [{url: "coap://a"}]}',
+      /brokers\[0\]\.url: "coap:\/\/a" is not a point of access, mqtt:/u,
+    ],
+    ['mqtt: {brokers: [{url: "mqtt://a/b#"}]}', /brokers\[0\]\.url: "mqtt:\/\/a\/b#" is not/u],
+    ['mqtt: {brokers: [{url: "mqtt://gw1:secret@a"}]}', /brokers\[0\]\.url: .* is not a point of access/u],
+    [
+      'mqtt: {brokers: [{url: "mqtt://a"}, {url: "mqtt://a"}]}',
+      /brokers\[1\]\.url: "mqtt:\/\/a" is taken by mqtt\.brokers\[0\]/u,
+    ],
+    ['mqtt: {keepaliveS: 1}', /keepaliveS: 1 is not a whole number of s from 5 to 3600/u],
+    [
+      'mqtt: {brokers: [{url: "mqtt://a", tls: {cafile: x}}]}',
+      /tls\.cafile: unknown key, did you mean "caFile"/u,
+    ],
+  ];
+  for (const [text, pattern] of table) t.match(problems(`${minimal}${text}\n`).join('\n'), pattern, text);
+  t.match(explainKey('mqtt.brokers.advertise'), /told to them as our point of access/u);
+});
+
 void t.test('every problem at once, each with line, key and way out', async (t) => {
   const text = `device: "gw 1"
 dataDirectory:

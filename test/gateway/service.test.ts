@@ -662,6 +662,7 @@ void t.test('a switch is not over before what was delivered is durable', async (
     leave: () => undefined,
     aes: {},
     graceMs: millis(1),
+    refreshLater: () => undefined,
     isPolling: false,
   });
   const cse = { cseId: cseId('/id-a'), cseBaseName: 'cse-a', pointOfAccess: 'coap://192.0.2.1' };

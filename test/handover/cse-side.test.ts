@@ -333,6 +333,13 @@ void t.test('bundle: release by the clock of the CSE', async (t) => {
     t.equal(at('gw1/cmd/cmd-sub'), undefined, 'no more commands from there');
     t.same(await bundle.release(client, mn1, mark(3), {}), { kind: 'succeeded' }, 'again');
   }
+  await ensure(3, 'serving');
+  const before = at('gw1')?.expirationTime;
+  const lastLook = (): Promise<WorkOutcome> => Promise.resolve({ kind: 'failed', reason: 'not all fetched' });
+  t.match(await bundle.release(client, mn1, { ...mark(3), lastLook }, {}), { reason: 'not all fetched' });
+  t.equal(labels()[1], 'baton:state=moved');
+  t.equal(at('gw1')?.expirationTime, before, 'what could not be fetched does not expire');
+  t.same(await bundle.release(client, mn1, mark(3), {}), { kind: 'succeeded' });
   await world.wait(graceMs + 60_000);
   t.equal(at('gw1'), undefined);
   t.same(await bundle.release(client, mn1, mark(3), {}), { kind: 'succeeded' }, 'what is gone is released');

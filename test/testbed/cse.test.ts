@@ -101,7 +101,7 @@ await t.test('primitives that break the rules are answered with the code of thei
     ['rqet no time', { ...base, requestExpirationTimestamp: 'soon' }, rsc.badRequest],
     ['rqet relative', { ...base, requestExpirationTimestamp: '5000' }, rsc.ok],
     ['rqet relative and past', { ...base, requestExpirationTimestamp: '-1' }, rsc.requestTimeout],
-    ['rt 2', { ...base, responseType: 2 }, rsc.notImplemented],
+    ['rt 4', { ...base, responseType: 4 }, rsc.notImplemented],
     ['CREATE without type', { ...base, operation: 1, primitiveContent: {} }, rsc.badRequest],
     ['CREATE of type 9999', { ...base, operation: 1, resourceType: 9999 }, rsc.notImplemented],
     ['two roots', { ...base, operation: 3, primitiveContent: { ae: {}, container: {} } }, rsc.badRequest],

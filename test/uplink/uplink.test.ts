@@ -91,6 +91,19 @@ void t.test('planned switch: at the quiet moment, without a pause', async (t) =>
   await world.stop();
 });
 
+void t.test('what the source has is durable before the target gets what comes after', async (t) => {
+  const world = new World();
+  await world.switchTo(world.a);
+  world.store(4);
+  await world.clock.advance(30);
+  await world.switchTo(world.b, { at: 2 });
+  await world.clock.advance(5);
+  t.same(world.b.creations, [3]);
+  world.log.powerCut();
+  t.equal(world.log.pendingOf(s)[0]?.seq, 3, 'a restart would not send 1 and 2 to the target behind 3');
+  await world.stop();
+});
+
 void t.test('a record that is stored while the stream moves', async (t) => {
   const world = new World();
   await world.switchTo(world.a);

@@ -1,3 +1,4 @@
+import { randomHex } from '../../host/entropy.ts';
 import {
   DiscoveryResultType,
   Operation,
@@ -67,6 +68,7 @@ export async function dispatch(
   const target = resolveTarget(core, request.to);
   if (target.kind === 'remote') return delivery.toCse(target.cseId, request, origin.serialisation);
   if (request.responseType === ResponseType.nonBlockingRequestSynch) return defer(core, incoming);
+  if (request.responseType === ResponseType.nonBlockingRequestAsynch) return deferNotified(parts, incoming);
   return execute(parts, incoming, target);
 }
 
@@ -100,11 +102,7 @@ function checkPrimitive(core: CseCore, request: RequestPrimitive): void {
       `the request expired at ${request.requestExpirationTimestamp ?? ''}`,
     );
   }
-  const unsupported: readonly (number | undefined)[] = [
-    ResponseType.nonBlockingRequestAsynch,
-    ResponseType.flexBlocking,
-  ];
-  if (unsupported.includes(responseType)) {
+  if (responseType === ResponseType.flexBlocking) {
     refuse(ResponseStatusCode.notImplemented, `response type (rt) ${responseType} is not supported`);
   }
   if (request.operationExecutionTime !== undefined) {
@@ -350,6 +348,26 @@ function defer(core: CseCore, incoming: IncomingRequest): ResponsePrimitive {
     });
   });
   return respond(request, ResponseStatusCode.acceptedNonBlockingSynch, { uri: record.id });
+}
+
+/** Non-blocking, asynchronous (TS-0001 8.2.2): answers at once, and the outcome is notified; to nobody twice. */
+function deferNotified({ core, delivery }: DispatchParts, incoming: IncomingRequest): ResponsePrimitive {
+  const { request, originator, origin } = incoming;
+  const { responseType: _, notificationUris = [originator], ...blocking } = request;
+  void core.perform(blocking, origin).then(async (responsePrimitive) => {
+    for (const target of new Set(notificationUris)) {
+      if (core.lifetime.aborted) return;
+      await delivery.toNotificationTarget(target, {
+        operation: Operation.notify,
+        to: target,
+        from: core.settings.cseId,
+        requestIdentifier: randomHex(core.entropy, 6),
+        releaseVersionIndicator: '4',
+        primitiveContent: { responsePrimitive },
+      });
+    }
+  });
+  return respond(request, ResponseStatusCode.acceptedNonBlockingAsynch);
 }
 
 function sentAttributes(request: RequestPrimitive): Attributes {

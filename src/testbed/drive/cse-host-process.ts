@@ -237,7 +237,9 @@ class CseHost {
     for (const [name, cse] of this.#cses) {
       const resources = cse.dump();
       for (let from = 0; from < resources.length; from += dumpLinesMax) {
-        const held = resources.slice(from, from + dumpLinesMax).map((resource) => describe(name, resource));
+        const held = resources
+          .slice(from, from + dumpLinesMax)
+          .map((resource) => describeResource(name, resource));
         this.#channel.writeLine(JSON.stringify({ held }));
       }
     }
@@ -262,7 +264,11 @@ export interface HeldResource {
   readonly content?: unknown;
 }
 
-function describe(cse: string, { path, resourceType, attributes, arrivalMs }: ResourceDump): HeldResource {
+/** A resource of a CSE as one entry. */
+export function describeResource(
+  cse: string,
+  { path, resourceType, attributes, arrivalMs }: ResourceDump,
+): HeldResource {
   const { labels, content } = attributes;
   return {
     cse,

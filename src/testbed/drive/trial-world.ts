@@ -11,6 +11,7 @@ import type { Millis } from '../../base/units.ts';
 import type { StreamConfig } from '../../gateway/config.ts';
 import { ControlClient } from '../../gateway/control-client.ts';
 import { LinkAccess } from '../../gateway/link-access.ts';
+import { loadConfig } from '../../gateway/load-config.ts';
 import type { GatewayEvent, GatewayStatus } from '../../gateway/status.ts';
 import { parseEvent } from '../../gateway/status-schema.ts';
 import { commandContainer } from '../../handover/context.ts';
@@ -437,13 +438,12 @@ export class TrialWorld {
     });
   }
 
-  /** Lets `work` speak to CSEs from a port of its own. */
+  /** Lets `work` speak to CSEs from a port of its own, with the credentials of the gateway. */
   async #asOperator<T>(work: (access: LinkAccess) => Promise<T>): Promise<T> {
-    const access = await LinkAccess.open({
-      host: this.#options.host,
-      link: { name: 'operator', localAddress: '127.0.0.1' },
-      deadlineMs: millis(5000),
-    });
+    const { host } = this.#options;
+    const { mqtt, security } = await loadConfig(host.filesystem, this.configPath);
+    const link = { name: 'operator', localAddress: '127.0.0.1' };
+    const access = await LinkAccess.open({ host, mqtt, security, link, deadlineMs: millis(5000) });
     try {
       return await work(access);
     } finally {

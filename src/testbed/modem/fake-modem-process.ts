@@ -76,7 +76,7 @@ interface FakeModemArguments {
   readonly link: string | undefined;
 }
 
-const models: readonly FakeModemModel[] = ['EC25', 'RM520N-GL', 'generic'];
+const models: readonly FakeModemModel[] = ['EC25', 'RM520N-GL', 'SIM7600', 'generic'];
 
 function parseOptions(args: readonly string[]): FakeModemArguments {
   const { values } = parseArgs({

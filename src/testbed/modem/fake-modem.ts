@@ -3,20 +3,28 @@ import { millis } from '../../base/units.ts';
 import type { Millis } from '../../base/units.ts';
 import { every } from '../../host/clock.ts';
 import type { CancelTimer, Clock } from '../../host/clock.ts';
+import { randomFraction } from '../../host/entropy.ts';
 import type { Entropy } from '../../host/entropy.ts';
 import { LineSplitter } from '../../host/line-splitter.ts';
 import type { FieldMeasurement, FieldSample, RadioField } from '../radio-field/radio-field.ts';
 
 /** Which module the double prints like: they differ in identity and in the columns of `+QENG`. */
-export type FakeModemModel = 'EC25' | 'RM520N-GL' | 'generic';
+export type FakeModemModel = 'EC25' | 'RM520N-GL' | 'SIM7600' | 'generic';
 
 /**
  * How it misbehaves: `normal` not at all; `silent` says nothing; `garbage` answers and chatters in random octets;
  * `slow` answers after `slowMs`; `urcStorm` puts unsolicited lines before every answer; `splitWrites` sends octet by
- * octet; `truncated` stops in the middle of every answer.
+ * octet; `truncated` stops in the middle of every answer; `late` answers each command after another while, often later
+ * than anybody waits; `urcFlood` never stops talking beside its answers.
  */
 export type FakeModemMode =
-  'normal' | 'silent' | 'garbage' | 'slow' | 'urcStorm' | 'splitWrites' | 'truncated';
+  'normal' | 'silent' | 'garbage' | 'slow' | 'urcStorm' | 'splitWrites' | 'truncated' | 'late' | 'urcFlood';
+
+/** What brings a hung modem back: time alone, a reset command, its port opened anew, or the means of the board. */
+export type FakeModemCure = 'time' | 'softReset' | 'reopen' | 'usbReset' | 'powerCycle';
+
+/** What stands between the modem and the network: the SIM, the network, or the modem's own radio until it is cycled. */
+export type FakeModemTrouble = 'simMissing' | 'simPinLocked' | 'denied' | 'radioHung';
 
 export const fakeModemModes: readonly FakeModemMode[] = [
   'normal',
@@ -26,12 +34,19 @@ export const fakeModemModes: readonly FakeModemMode[] = [
   'urcStorm',
   'splitWrites',
   'truncated',
+  'late',
+  'urcFlood',
 ];
 
 const tickMs = millis(200);
+/** How long a hang lasts that needs no cure, and how long the modem starts. */
+const hangMs = millis(15_000);
+const bootMs = millis(9000);
+const floodMs = millis(30);
 const identities: Readonly<Record<FakeModemModel, readonly string[]>> = {
   'EC25': ['Quectel', 'EC25', 'Revision: EC25EFAR06A01M4G'],
   'RM520N-GL': ['Quectel', 'RM520N-GL', 'Revision: RM520NGLAAR03A03M4G'],
+  'SIM7600': ['Manufacturer: SIMCOM INCORPORATED', 'Model: SIMCOM_SIM7600E', 'Revision: LE11B14SIM7600E'],
   'generic': ['Baton', 'Test modem', 'Revision: 1'],
 };
 
@@ -47,6 +62,7 @@ export class FakeModem {
   readonly #write: (data: Uint8Array) => void;
   readonly #model: FakeModemModel;
   readonly #slowMs: Millis;
+  readonly #onRestart: (bootMs: number) => void;
   readonly #splitter: LineSplitter;
   readonly #urcModes = new Map<string, number>();
   #echo = true;
@@ -54,6 +70,10 @@ export class FakeModem {
   #mode: FakeModemMode = 'normal';
   #lastCell: string | undefined;
   #stopTicking: CancelTimer | undefined;
+  #cure: FakeModemCure | undefined;
+  #trouble: FakeModemTrouble | undefined;
+  #deafUntilMs = 0;
+  #nextFloodMs = 0;
 
   constructor(options: {
     clock: Clock;
@@ -64,6 +84,8 @@ export class FakeModem {
     write: (data: Uint8Array) => void;
     model?: FakeModemModel;
     slowMs?: Millis;
+    /** Called when it starts anew, with the time that takes: its port goes away meanwhile. */
+    onRestart?: (bootMs: number) => void;
   }) {
     this.#clock = options.clock;
     this.#entropy = options.entropy;
@@ -72,6 +94,7 @@ export class FakeModem {
     this.#write = options.write;
     this.#model = options.model ?? 'EC25';
     this.#slowMs = options.slowMs ?? millis(1200);
+    this.#onRestart = options.onRestart ?? ((): void => undefined);
     this.#splitter = new LineSplitter({ lengthMax: 512, onLine: (line) => this.#execute(line) });
   }
 
@@ -91,6 +114,34 @@ export class FakeModem {
     this.#mode = mode;
   }
 
+  /** Hangs from now on, until it is cured. */
+  hang(cure: FakeModemCure): void {
+    this.#cure = cure;
+    if (cure !== 'time') return;
+    this.#cure = undefined;
+    this.#deafUntilMs = this.#clock.monotonicMs() + hangMs;
+  }
+
+  /** Takes what is done to it from outside; a cure that fits, and a loss of power always, starts it anew. */
+  treat(means: FakeModemCure): void {
+    if (this.#cure === undefined ? means !== 'powerCycle' : means !== this.#cure && means !== 'powerCycle')
+      return;
+    this.#cure = undefined;
+    this.#reboot(means === 'reopen' ? 0 : bootMs);
+  }
+
+  /** Keeps it from the network, or no longer. */
+  setTrouble(trouble: FakeModemTrouble | undefined): void {
+    this.#trouble = trouble;
+  }
+
+  #reboot(delayMs: number): void {
+    if (this.#trouble === 'radioHung') this.#trouble = undefined;
+    this.reset();
+    this.#deafUntilMs = this.#clock.monotonicMs() + delayMs;
+    if (delayMs > 0) this.#onRestart(delayMs);
+  }
+
   /** Forgets its settings, as after a loss of power. */
   reset(): void {
     this.#echo = true;
@@ -107,13 +158,17 @@ export class FakeModem {
   #execute(octets: Uint8Array): void {
     const text = Buffer.from(octets).toString('latin1').trim();
     const at = text.toUpperCase().indexOf('AT');
-    if (this.#mode === 'silent' || at < 0) return;
+    if (this.#mode === 'silent' || at < 0 || this.#isDeaf()) {
+      if (this.#cure === 'softReset' && /AT\+CFUN=1,1$/i.test(text)) this.treat('softReset');
+      return;
+    }
     const command = text.slice(at + 2);
     const answer = this.#answer(command);
     const body = answer.map((line) => `\r\n${line}\r\n`).join('');
     const echo = this.#echo ? `${text}\r` : '';
-    if (this.#mode === 'slow') {
-      this.#clock.schedule(this.#slowMs, () => this.#send(echo + body));
+    if (this.#mode === 'slow' || this.#mode === 'late') {
+      const delayMs = this.#mode === 'slow' ? this.#slowMs : millis(5000 * randomFraction(this.#entropy));
+      this.#clock.schedule(delayMs, () => this.#send(echo + body));
     } else {
       this.#send(echo + body);
     }
@@ -138,8 +193,14 @@ export class FakeModem {
         return;
       case 'normal':
       case 'slow':
+      case 'late':
+      case 'urcFlood':
         this.#write(octets);
     }
+  }
+
+  #isDeaf(): boolean {
+    return this.#cure !== undefined || this.#clock.monotonicMs() < this.#deafUntilMs;
   }
 
   #storm(): string {
@@ -155,7 +216,8 @@ export class FakeModem {
   }
 
   #tick(): void {
-    if (this.#mode === 'silent') return;
+    if (this.#mode === 'silent' || this.#isDeaf()) return;
+    if (this.#mode === 'urcFlood') this.#flood();
     if (this.#mode === 'garbage') {
       this.#write(this.#entropy.bytes(24));
       return;
@@ -169,6 +231,16 @@ export class FakeModem {
       }
     }
     this.#lastCell = cell;
+  }
+
+  /** Lines without end: the next ones come before the line was ever quiet. */
+  #flood(): void {
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs < this.#nextFloodMs) return;
+    this.#nextFloodMs = nowMs + tickMs;
+    for (let delayMs = 0; delayMs < tickMs; delayMs += floodMs) {
+      this.#clock.schedule(millis(delayMs), () => this.#write(Buffer.from(this.#storm(), 'latin1')));
+    }
   }
 
   /** The lines of the answer, the final result last. */
@@ -194,21 +266,38 @@ export class FakeModem {
       case '+CGMM':
         return [identities[this.#model][1] ?? '', 'OK'];
       case '+CPIN?':
-        return ['+CPIN: READY', 'OK'];
+        if (this.#trouble === 'simMissing') return ['+CME ERROR: 10'];
+        return [this.#trouble === 'simPinLocked' ? '+CPIN: SIM PIN' : '+CPIN: READY', 'OK'];
+      case '+CFUN=0':
+      case '+CFUN=1':
+        if (upper === '+CFUN=1' && this.#trouble === 'radioHung') this.#trouble = undefined;
+        return ['OK'];
+      case '+CFUN=1,1':
+        this.#reboot(bootMs);
+        return ['OK'];
       default:
         return this.#answerMeasurement(upper);
     }
   }
 
   #answerMeasurement(upper: string): string[] {
-    const sample = this.#field.sampleAt(this.#fieldTimeMs());
-    const quectel = this.#model !== 'generic';
+    const sample = this.#sample();
+    const quectel = this.#model === 'EC25' || this.#model === 'RM520N-GL';
     if (upper === '+CSQ') return [formatCsq(sample), 'OK'];
     if (upper === '+CESQ') return [formatCesq(sample), 'OK'];
+    if (upper === '+CPSI?' && this.#model === 'SIM7600') return [formatCpsi(sample), 'OK'];
     if (upper === '+COPS?') return [formatCops(sample), 'OK'];
     if (quectel && upper === '+QENG="SERVINGCELL"') return [formatServing(sample, this.#model), 'OK'];
     if (quectel && upper === '+QENG="NEIGHBOURCELL"') return [formatNeighbours(sample), 'OK'];
     return [this.#verboseErrors && upper.startsWith('+') ? '+CME ERROR: 4' : 'ERROR'];
+  }
+
+  /** What the radio hears: nothing of a cell that serves, while it is kept from the network. */
+  #sample(): FieldSample {
+    const sample = this.#field.sampleAt(this.#fieldTimeMs());
+    if (this.#trouble === undefined) return sample;
+    const { serving: _, ...rest } = sample;
+    return { ...rest, registration: 'searching' };
   }
 
   #answerRegistration(prefix: string, mode: string | undefined): string[] {
@@ -217,10 +306,24 @@ export class FakeModem {
       return ['OK'];
     }
     const urcMode = this.#urcModes.get(prefix) ?? 0;
-    const sample = this.#field.sampleAt(this.#fieldTimeMs());
+    const sample = this.#sample();
+    if (this.#trouble !== undefined)
+      return [
+        `+${prefix}: ${urcMode},${this.#trouble === 'denied' ? 3 : this.#trouble === 'radioHung' ? 2 : 0}`,
+        'OK',
+      ];
     const tail = urcMode === 2 ? registrationTail(sample) : String(sample.registration === 'home' ? 1 : 2);
     return [`+${prefix}: ${urcMode},${tail}`, 'OK'];
   }
+}
+
+function formatCpsi(sample: FieldSample): string {
+  const serving = sample.serving;
+  if (serving === undefined) return '+CPSI: NO SERVICE,Online';
+  const { mcc, mnc, tac, cellId, pci, band, arfcn } = serving.cell;
+  const [rsrp, rsrq, rssi, sinr] = levels(serving);
+  const area = `0x${tac.toString(16).toUpperCase()}`;
+  return `+CPSI: LTE,Online,${mcc}-${mnc},${area},${cellId},${pci},EUTRAN-BAND${band},${arfcn},5,5,${rsrq * 10},${rsrp * 10},${rssi * 10},${sinr}`;
 }
 
 function registrationTail(sample: FieldSample): string {

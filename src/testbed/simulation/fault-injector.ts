@@ -8,7 +8,7 @@
  *   cseCrashes     a CSE ends and comes back with what it held; cseAmnesia: an MN-CSE comes back empty
  *   slowCse, wrongAnswers   a CSE answers late; refuses, keeps silent, crashes in the middle, answers nonsense
  *   kills, powerCuts        the process of the gateway ends after some steps; handoverKills: in the middle of a handover
- *   diskErrors, diskFull    calls on the disk fail; nothing more fits on it
+ *   diskErrors, diskFull    calls on the disk but reads fail; nothing more fits on it
  *   wallSteps      the gateway's wall clock jumps        sensorGaps    the sensor is unplugged, then has much to tell
  *   strangers      datagrams that nobody understands     rival         somebody claims an epoch with our identity
  */
@@ -95,7 +95,9 @@ export class FaultInjector {
 
   /** What goes wrong with a call on the disk. */
   onOperation({ kind, length }: FileOperation): FileFault | undefined {
-    if (this.#diskErrorRate === 0 || !this.#diskDraw.chance(this.#diskErrorRate)) return undefined;
+    // What cannot be read counts as damaged, and damage is loss: the buffer reports it, a simulation cannot judge it.
+    if (kind === 'read' || this.#diskErrorRate === 0) return undefined;
+    if (!this.#diskDraw.chance(this.#diskErrorRate)) return undefined;
     if (kind === 'write' && this.#diskDraw.chance(0.3)) {
       return { kind: 'short', length: this.#diskDraw.whole(0, length), errno: 'EIO' };
     }
@@ -183,7 +185,12 @@ export class FaultInjector {
           const how = kind === 'kills' ? 'kill' : 'powerCut';
           targets.endGateway(how, draw.whole(0, 200), draw.spread(200, 10_000));
         };
-      default:
+      case 'diskErrors':
+      case 'diskFull':
+      case 'wallSteps':
+      case 'sensorGaps':
+      case 'strangers':
+      case 'rival':
         return this.#strikeAtHome(kind, draw);
     }
   }

@@ -14,7 +14,9 @@ export async function unrest(simulation: Simulation): Promise<string | undefined
     return 'the gateway was fenced';
   }
   for (const [name, { pending }] of Object.entries(sensor.report())) {
-    if (pending > 0) return `the sensor still holds ${pending} readings of ${name}`;
+    if (pending === 0) continue;
+    if ((status.flash?.slotsAside ?? 0) > 0) simulation.restartWorn();
+    return `the sensor still holds ${pending} readings of ${name}`;
   }
   if (status.handover !== undefined) return `a handover is ${status.handover.state}`;
   if (status.serving === undefined) return `nobody serves: ${alarmsOf(status)}`;
@@ -26,8 +28,13 @@ export async function unrest(simulation: Simulation): Promise<string | undefined
   if (status.buffer.pending > 0) return `${status.buffer.pending} readings are pending: ${alarmsOf(status)}`;
   const open = [...observer.commands].find(([, fate]) => fate.results.size === 0 && !fate.mayBeLost);
   if (open !== undefined) return `command ${open[0]} at ${open[1].cseId} has no result`;
-  const left = aesOf(simulation).find(
-    ({ cseId, state }) => state !== 'moved' && cseId !== status.serving?.cseId,
+  const aes = aesOf(simulation);
+  const serving = aes.find(({ cseId }) => cseId === status.serving?.cseId);
+  if (serving?.state !== 'serving') {
+    return `${status.serving.cseId} serves but holds the AE as ${serving?.state ?? 'gone'}`;
+  }
+  const left = aes.find(
+    ({ cseId, state }) => state !== 'moved' && cseId !== serving.cseId && !simulation.isForgotten(cseId),
   );
   if (left !== undefined) return `${left.cseId} does not serve but holds the AE as ${left.state}`;
   if (alarmsOf(status) !== '') return alarmsOf(status);
@@ -52,7 +59,8 @@ function judgeReadings({ plan, sensor, observer, counts }: Simulation): void {
     const isDropped = (n: number): boolean => droppedRanges.some(([from, to]) => n >= from && n <= to);
     const lost: number[] = [];
     for (let n = 1; n <= last; n++) if (!arrived.has(n) && !isDropped(n)) lost.push(n);
-    if (lost.length === 0 || (durability === 'C' && hasEnded)) continue;
+    // What was given up for records of a higher priority was told.
+    if (lost.length <= observer.evicted(name) || (durability === 'C' && hasEnded)) continue;
     const shown = lost.slice(0, 5).join(', ');
     observer.violate(
       'I1',
@@ -82,6 +90,7 @@ function judgeBundle(simulation: Simulation): void {
   }
   for (const { cseId, state } of aesOf(simulation)) {
     const isServing = cseId === newest.cse.cseId;
+    if (!isServing && simulation.isForgotten(cseId)) continue;
     if (isServing !== (state === 'serving')) observer.violate('I4', `${cseId} holds the AE as ${state}`);
   }
   const cse = cses.find(newest.cse.cseId);

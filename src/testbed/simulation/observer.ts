@@ -59,6 +59,7 @@ export class Observer {
   readonly #lastNumbers = new Map<string, { number: number; epoch: number }>();
   /** By stream: numbers of the sensor that some CSE has taken. */
   readonly #arrived = new Map<string, Set<number>>();
+  readonly #evicted = new Map<string, number>();
   #newest: ServingEntry | undefined;
   #fencedMs: number | undefined;
   /** Copies across CSEs that say of themselves that they were in doubt. */
@@ -79,6 +80,16 @@ export class Observer {
     return this.#arrived.get(stream) ?? new Set();
   }
 
+  /** The gateway told that it gave up so many records. */
+  noteEvicted(stream: string, count: number): void {
+    this.#evicted.set(stream, this.evicted(stream) + count);
+  }
+
+  /** Records of a stream that the gateway told to have given up. */
+  evicted(stream: string): number {
+    return this.#evicted.get(stream) ?? 0;
+  }
+
   /** From now on the gateway must not write; undefined when it was reset by its operator. */
   setFenced(fencedMs: number | undefined): void {
     this.#fencedMs = fencedMs;
@@ -87,6 +98,11 @@ export class Observer {
   /** A CSE starts again without what it held. */
   forget(cseId: string): void {
     for (const [key] of this.#lastNumbers) if (key.startsWith(`${cseId} `)) this.#lastNumbers.delete(key);
+    this.excuseCommands(cseId);
+  }
+
+  /** What a CSE holds of commands may never take effect. */
+  excuseCommands(cseId: string): void {
     for (const fate of this.commands.values()) {
       if (fate.cseId === cseId && fate.results.size === 0) fate.mayBeLost = true;
     }

@@ -125,18 +125,15 @@ function drawFaults(entropy: SeededEntropy, without: readonly FaultKind[]): Map<
 }
 
 function strengthOf(kind: FaultKind, draw: Draw): number {
-  switch (kind) {
-    case 'loss':
-      return draw.spread(0.003, 0.2);
-    case 'duplication':
-      return draw.spread(0.01, 0.3);
-    case 'reordering':
-      return draw.spread(20, 1000);
-    case 'handoverKills':
-      return draw.spread(0.05, 0.5);
-    case 'rival':
-      return draw.spread(60_000, 600_000);
-    default:
-      return draw.spread(4000, 120_000);
-  }
+  const [least, most] = strengths[kind] ?? [4000, 120_000];
+  return draw.spread(least, most);
 }
+
+/** Where the strength is not a mean time between 4 s and 2 minutes. */
+const strengths: Partial<Record<FaultKind, readonly [number, number]>> = {
+  loss: [0.003, 0.2],
+  duplication: [0.01, 0.3],
+  reordering: [20, 1000],
+  handoverKills: [0.05, 0.5],
+  rival: [60_000, 600_000],
+};

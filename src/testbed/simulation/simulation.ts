@@ -82,6 +82,7 @@ export class Simulation {
   readonly #station: Station;
   readonly #lines: SimulatedSerialLines;
   readonly #onNote: (atMs: number, text: string) => void;
+  readonly #forgotten = new Set<string>();
   #sensorDevice: SimulatedDevice;
   #downMs = 1000;
   #commandCount = 0;
@@ -179,13 +180,33 @@ export class Simulation {
     this.sensor.finish();
   }
 
-  /** What an operator does who is told by an alarm that the gateway is fenced. */
+  /**
+   * What an operator does who is told by an alarm that the gateway is fenced. The gateway then no longer knows where it was
+   * before: what it left at other CSEs, and commands that wait there, are not judged.
+   */
   resetFenced(): void {
     this.note('the operator resets the fenced gateway');
     this.counts.resets += 1;
     this.observer.setFenced(undefined);
+    for (const cseId of this.cses.cseIds) {
+      this.#forgotten.add(cseId);
+      this.observer.excuseCommands(cseId);
+    }
     this.machine.end('kill');
     this.machine.forget(journalPath);
+    this.machine.start();
+  }
+
+  /** Whether the gateway was made to forget what it may have left at a CSE. */
+  isForgotten(cseId: string): boolean {
+    return this.#forgotten.has(cseId);
+  }
+
+  /** Slots that a write failed on are set aside until the next start; when all are, nothing is stored before it. */
+  restartWorn(): void {
+    this.note('the operator restarts the gateway for its slots');
+    this.counts.resets += 1;
+    this.machine.end('kill');
     this.machine.start();
   }
 
@@ -230,8 +251,11 @@ export class Simulation {
     const container = `${cse.settings.cseBaseName}/${device}/cmd`;
     const answer = await this.cses.createInstance(serving, container, { content: { id, command: 'ping' } });
     this.note(`command ${id} at ${serving}: ${answer?.responseStatusCode ?? 'no answer'}`);
-    // Refused, it was never given; without an answer it may have been taken or not.
-    if (answer === undefined) fate.mayBeLost = true;
+    // Refused, it was never given; without an answer it may have been taken or not. One that a slow CSE took in only after
+    // the gateway had left it is found if the gateway comes back in time.
+    const ae = cse.find(`${cse.settings.cseBaseName}/${device}`);
+    const isLeft = Array.isArray(ae?.attributes.labels) && ae.attributes.labels.includes('baton:state=moved');
+    if (answer === undefined || isLeft) fate.mayBeLost = true;
     else if (answer.responseStatusCode >= 4000) this.observer.commands.delete(id);
   }
 
@@ -261,6 +285,7 @@ export class Simulation {
     if (event.kind === 'sample') return;
     this.note(`gateway ${JSON.stringify(event)}`);
     if (event.kind === 'phase') this.#faults.onPhase();
+    if (event.kind === 'eviction') this.observer.noteEvicted(event.stream, event.count);
     if (event.kind === 'alarm' && event.active && event.text.startsWith('fenced: ')) {
       this.observer.setFenced(this.clock.monotonicMs());
     }
