@@ -106,15 +106,7 @@ export class Service {
     this.#pilot = this.#createPilot();
     this.#uplink = new Uplink({
       streams,
-      source: {
-        peek: (stream, max, afterSeq) => log.peek(stream, max, afterSeq),
-        acknowledge: (stream, throughSeq, fromSeq) => log.acknowledge(stream, throughSeq, fromSeq),
-        giveUp: (stream, throughSeq, fromSeq) => log.giveUp(stream, throughSeq, fromSeq),
-        backlogThrough: (stream) => log.backlogThrough(stream),
-        markBacklog: (stream, throughSeq) => log.markBacklog(stream, throughSeq),
-        lastSeq: (stream) => log.lastSeq(stream),
-        runId: () => log.runId,
-      },
+      source: log,
       clock: host.clock,
       entropy: host.entropy,
       settings: { ...config.uplink, shortBacklogMax, deadlineMs: () => this.#answerDeadlineMs() },

@@ -151,10 +151,7 @@ export class CseClient {
       releaseVersionIndicator: releaseVersion,
       ...(resultContent === undefined ? {} : { resultContent }),
     };
-    const sent = await this.#binding.send(primitive, {
-      ...sending,
-      deadlineMs,
-    });
+    const sent = await this.#binding.send(primitive, { ...sending, deadlineMs });
     if (!sent.ok) return sent;
     const response = sent.value;
     if (isSuccess(response.responseStatusCode)) return ok(response);

@@ -21,7 +21,7 @@ export interface RecordSource {
   /** Number of the newest stored record of the stream; 0 before the first. */
   lastSeq(stream: StreamName): Seq;
   /** The run that stores records now. */
-  runId(): string;
+  readonly runId: string;
 }
 
 /** Deadlines and waits of delivery. */

@@ -78,7 +78,7 @@ export class StreamHeads {
       rule: this.#rule,
       singlyThrough: this.#singlyThrough.get(part) ?? toSeq(0),
       partThrough,
-      runId: this.#source.runId(),
+      runId: this.#source.runId,
       nowMs: this.#clock.monotonicMs(),
     });
   }

@@ -459,20 +459,19 @@ export class StreamLane {
   async #ask(doubt: Doubt, batch: Batch, part: StreamPart, isOwn: boolean): Promise<HeldAnswer> {
     const { destination } = doubt;
     assert(destination !== undefined, 'a doubt without a CSE is not asked about');
-    const abort = new AbortController();
     // A CSE left behind is asked while the stream moves; a move does not wait for the serving one.
+    const abort = new AbortController();
     if (isOwn) this.#underWay = abort;
     const deadlineMs = this.#settings.deadlineMs();
     const options = {
       deadlineMs: isOwn ? deadlineMs : millis(Math.min(deadlineMs, questionMsMax)),
       signal: isOwn ? abort.signal : this.#stop.signal,
     };
-    let answer: HeldAnswer = { kind: 'unclear' };
-    if (doubt.isInherited) {
-      const pendingFrom = (seq: Seq): Promise<readonly StoredRecord[]> =>
-        this.#source.peek(this.stream, batchRecordsMax, toSeq(seq - 1));
-      answer = await askNewest(destination, this.stream, part, batch, pendingFrom, options);
-    }
+    const pendingFrom = (seq: Seq): Promise<readonly StoredRecord[]> =>
+      this.#source.peek(this.stream, batchRecordsMax, toSeq(seq - 1));
+    const answer: HeldAnswer = doubt.isInherited
+      ? await askNewest(destination, this.stream, part, batch, pendingFrom, options)
+      : { kind: 'unclear' };
     this.#underWay = undefined;
     if (isOwn && answer.kind === 'unanswered' && !this.#isInterrupted()) {
       this.#wasCut = true;

@@ -72,7 +72,7 @@ export class ModelLog implements RecordSource {
       stream,
       seq: number,
       logId: this.logId,
-      runId: this.runId(),
+      runId: this.runId,
       payload: encodePayload(number),
       monotonicMs: millis(Math.max(0, this.#clock.monotonicMs() - ageMs)),
       wall: { unixMs: unixMillis(1_800_000_000_000 + this.#clock.monotonicMs() - ageMs), source: 'system' },
@@ -129,7 +129,7 @@ export class ModelLog implements RecordSource {
     return this.takesMark === 'yes';
   }
 
-  runId(): string {
+  get runId(): string {
     return this.run.toString(16).padStart(8, '0');
   }
 

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { createInterface } from 'node:readline';
+import { millis } from '../../../src/base/units.ts';
+import { NodeClock, sleep } from '../../../src/host/clock.ts';
 
 /** IP packets and their octets, headers included, from and to one address. */
 export interface Octets {
@@ -36,14 +37,26 @@ while True:
     else: print(json.dumps({'up': up, 'down': down, 'packets': packets}), flush=True)
 `;
 
+const clock = new NodeClock();
+const quietMs = millis(60);
+
 /** Counts what an address sends and receives on loopback; needs the right to open raw sockets. */
 export class OctetCounter {
   readonly #child: ChildProcess;
-  readonly #lines: AsyncIterator<string>;
+  /** Called with the next line. */
+  #take: (line: string) => void = () => undefined;
 
-  private constructor(child: ChildProcess, lines: AsyncIterator<string>) {
+  private constructor(child: ChildProcess) {
     this.#child = child;
-    this.#lines = lines;
+    let said = '';
+    child.stdout?.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+      const end = said.indexOf('\n');
+      if (end < 0) return;
+      const line = said.slice(0, end);
+      said = said.slice(end + 1);
+      this.#take(line);
+    });
   }
 
   /** Throws when Python is missing or may not read packets. */
@@ -56,18 +69,18 @@ export class OctetCounter {
       child.on('exit', (code) => reject(new Error(said.trim().split('\n').at(-1) ?? `exit code ${code}`)));
     });
     failed.catch(() => undefined);
-    const counter = new OctetCounter(child, createInterface({ input: child.stdout })[Symbol.asyncIterator]());
-    await Promise.race([counter.#lines.next(), failed]);
+    const counter = new OctetCounter(child);
+    await Promise.race([counter.#line(), failed]);
     return counter;
   }
 
   /** The sums once the line has fallen silent. */
   async read(): Promise<Octets> {
     for (let before = -1; ;) {
-      await new Promise((resolve) => setTimeout(resolve, 60));
+      await sleep(clock, quietMs);
+      const answer = this.#line();
       this.#child.stdin?.write('\n');
-      const { value } = await this.#lines.next();
-      const octets = JSON.parse(String(value)) as Octets;
+      const octets = JSON.parse(await answer) as Octets;
       if (octets.packets === before) return octets;
       before = octets.packets;
     }
@@ -75,5 +88,9 @@ export class OctetCounter {
 
   close(): void {
     this.#child.stdin?.end();
+  }
+
+  #line(): Promise<string> {
+    return new Promise((resolve) => (this.#take = resolve));
   }
 }
