@@ -2,7 +2,7 @@
 //
 //   npm run fuzz -- TARGET… [--seconds N] [--inputs N] [--seed N] [--json] [--check]
 //
-// TARGET is coap, cbor, mqtt, notify or all; without an extent each runs for ten seconds. The same seed makes the same
+// TARGET is coap, cbor, mqtt, notify, at or all; without an extent each runs for ten seconds. The same seed makes the same
 // inputs. What fails is made smaller and written to test/fuzz/corpus/TARGET/, which `npm test` replays. --check also
 // fails a run in which some kind of outcome never came about. This process watches the one that fuzzes: an input that
 // never ends is told by the count of inputs before it, which with the seed finds it again.

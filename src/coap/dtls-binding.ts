@@ -7,14 +7,14 @@
  * Requests wait for it half of their time and then go out in the doubted one, because a CSE that was merely slow, or a link
  * that was merely away, finds it as it was; what is unanswered there may still be answered there. A refusal by the system, and an end that the peer declared, do the
  * same. Sessions are opened no faster than the pauses allow, which grow from failure to failure and are drawn
- * at random, until a request is answered again. While there is no session, requests fail at once with the reason of the last failure.
+ * at random, until the CSE is heard again. While there is no session, requests fail at once with the reason of the last failure.
  */
 import { errorText } from '../base/errors.ts';
 import { err, ok } from '../base/result.ts';
 import type { Result } from '../base/result.ts';
 import { millis } from '../base/units.ts';
 import type { Millis } from '../base/units.ts';
-import { withDeadline } from '../host/clock.ts';
+import { sleep, withDeadline } from '../host/clock.ts';
 import type { CancelTimer, Clock } from '../host/clock.ts';
 import type { DtlsCredentials } from '../host/dtls-credentials.ts';
 import type { DtlsLibrary } from '../host/dtls-library.ts';
@@ -151,11 +151,9 @@ export class DtlsBinding implements Binding {
     const leftMs = millis(options.deadlineMs - (this.#clock.monotonicMs() - beganMs));
     if (leftMs <= 0) return err({ kind: 'deadline', message: 'the session took all of the time' });
     const outcome = await channel.binding.send(request, { ...options, deadlineMs: leftMs });
-    if (outcome.ok) {
-      this.#handshakesInARow = 0;
-      return outcome;
-    }
     const isSilent = channel.session.heard === heardBefore;
+    if (!isSilent) this.#handshakesInARow = 0;
+    if (outcome.ok) return outcome;
     if ((outcome.error.kind === 'deadline' && isSilent) || outcome.error.kind === 'unreachable') {
       this.#doubt(channel);
     }
@@ -223,17 +221,18 @@ export class DtlsBinding implements Binding {
     return { kind, message: `${message}; tried again in ${Math.round(leftMs)} ms` };
   }
 
-  /** Begins a handshake unless one is under way; undefined during a pause. */
+  /** Begins a handshake unless one is under way; undefined during a pause, unless that is short. */
   #open(): Promise<Opened> | undefined {
     if (this.#opening !== undefined) return this.#opening;
     const nowMs = this.#clock.monotonicMs();
-    if (nowMs < this.#notBeforeMs) return undefined;
+    const leftMs = millis(Math.max(0, this.#notBeforeMs - nowMs));
+    // A CSE that was heard since the last handshake is worth the short wait.
+    if (leftMs > 0 && this.#handshakesInARow > 0) return undefined;
     const { pauseMsMin, pauseMsMax } = this.#settings;
     const pauseMs = Math.min(pauseMsMax, pauseMsMin * 2 ** Math.min(this.#handshakesInARow, 16));
-    // The first try after an answer pauses nobody: a session that ends in normal operation is replaced at once.
-    this.#notBeforeMs = nowMs + pauseMs * (1 + randomFraction(this.#entropy) / 2);
+    this.#notBeforeMs = nowMs + leftMs + pauseMs * (1 + randomFraction(this.#entropy) / 2);
     this.#handshakesInARow += 1;
-    this.#opening = this.#shakeHands().then((outcome) => {
+    this.#opening = this.#shakeHands(leftMs).then((outcome) => {
       this.#opening = undefined;
       this.#pending = undefined;
       if (outcome.ok) this.#install(outcome.value);
@@ -244,10 +243,11 @@ export class DtlsBinding implements Binding {
     return this.#opening;
   }
 
-  async #shakeHands(): Promise<Opened> {
+  async #shakeHands(delayMs: Millis): Promise<Opened> {
     const { handshakeMs, flightMs } = this.#settings;
     let socket: DatagramSocket | undefined;
     try {
+      if (delayMs > 0) await sleep(this.#clock, delayMs, this.#closed.signal);
       const [library, peer, credentials] = await Promise.all([
         this.#library(),
         this.#resolvePeer(),

@@ -247,7 +247,9 @@ export class Transmission {
     this.#isHeard = true;
     this.#cancelTimer();
     const elapsedMs = this.#layer.clock.monotonicMs() - this.#sentMs;
-    this.#layer.responseTimes.record(this.#outgoing.peer, elapsedMs, this.#attempt);
+    // What is not acknowledged is heard of when it is answered: that says nothing of the way alone.
+    const repeats = this.#outgoing.type === 'confirmable' ? this.#attempt : Infinity;
+    this.#layer.responseTimes.record(this.#outgoing.peer, elapsedMs, repeats);
   }
 
   /** An acknowledgement came. */

@@ -1,5 +1,6 @@
 import { errorText } from '../base/errors.ts';
-import type { Epoch } from '../base/units.ts';
+import { millis } from '../base/units.ts';
+import type { Epoch, Millis } from '../base/units.ts';
 import type { Downlink } from '../downlink/downlink.ts';
 import { commandContainer } from '../handover/context.ts';
 import type { BundleContext } from '../handover/context.ts';
@@ -7,16 +8,18 @@ import type { CseReference, Serving } from '../handover/transition.ts';
 import { sleep } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import type { CseClient } from '../onem2m/cse-client.ts';
-import type { GatewayConfig } from './config.ts';
 import type { Telling } from './telling.ts';
+import type { WayDown } from './way-down.ts';
+
+/** How soon it shows that the serving CSE is another one. */
+const lookMs = millis(1_000);
 
 /**
- * Fetches commands from a serving CSE that does not notify, as often as the configuration says, until `signal` aborts;
- * ends at once where it says nothing.
+ * Fetches commands from a serving CSE that does not notify, until `signal` aborts; where it does, nothing is fetched.
  */
 export async function keepPolling(options: {
   readonly host: Pick<Host, 'clock'>;
-  readonly config: Pick<GatewayConfig, 'downlink'>;
+  readonly wayDown: Pick<WayDown, 'pollingOf'>;
   readonly telling: Telling;
   readonly downlink: Pick<Downlink, 'catchUp'>;
   readonly context: Pick<BundleContext, 'aeAddress'>;
@@ -25,14 +28,17 @@ export async function keepPolling(options: {
   readonly clientFor: (cse: CseReference) => CseClient;
   readonly signal: AbortSignal;
 }): Promise<void> {
-  const { host, config, telling, downlink, signal } = options;
-  const { pollMs } = config.downlink;
+  const { host, wayDown, telling, downlink, signal } = options;
+  const pollMsNow = (): Millis | undefined => {
+    const serving = options.serving();
+    return serving === undefined ? undefined : wayDown.pollingOf(serving.cse)?.everyMs;
+  };
   let epoch: Epoch | undefined;
   let seen = new Set<string>();
-  while (pollMs !== undefined && !signal.aborted) {
-    await sleep(host.clock, pollMs, signal).catch(() => undefined);
+  while (!signal.aborted) {
+    await sleep(host.clock, pollMsNow() ?? lookMs, signal).catch(() => undefined);
     const serving = options.serving();
-    if (signal.aborted || serving === undefined) continue;
+    if (signal.aborted || serving === undefined || pollMsNow() === undefined) continue;
     if (serving.epoch !== epoch) seen = new Set();
     epoch = serving.epoch;
     const container = `${options.context.aeAddress(serving.cse)}/${commandContainer}`;

@@ -29,8 +29,15 @@ import { isDelivering } from './service-facts.ts';
 import { StatusBoard } from './status-board.ts';
 import { deliveryOf } from './stream-delivery.ts';
 import type { GatewayEvent, GatewayStatus, LogLevel } from './status.ts';
-import { openCommandMemory, openHandoverJournal, openOwedStore, openWearStore } from './stores.ts';
+import {
+  openCapabilityStore,
+  openCommandMemory,
+  openHandoverJournal,
+  openOwedStore,
+  openWearStore,
+} from './stores.ts';
 import type { Telling } from './telling.ts';
+import { WayDown } from './way-down.ts';
 
 /** Stream of the results of commands; it exists beside the configured ones. */
 export const resultStream: StreamName = streamName('results');
@@ -243,6 +250,13 @@ export class Gateway {
         ),
         [resultStream, { order: 'inOrder' }],
       ]);
+      const wayDown = new WayDown({
+        clock: this.#host.clock,
+        pollMs: this.#config.downlink.pollMs,
+        store: openCapabilityStore(stores),
+        onFailure: (text) => this.#telling.log('warn', text),
+      });
+      await wayDown.open();
       this.#service = new Service({
         host: this.#host,
         config: this.#config,
@@ -253,6 +267,7 @@ export class Gateway {
         downlink,
         journal,
         owedStore: openOwedStore(stores),
+        wayDown,
         telling: this.#telling,
       });
       await this.#service.run(signal);

@@ -18,6 +18,7 @@ import type { Moved, MovedPart } from '../uplink/lane-options.ts';
 import type { Uplink } from '../uplink/uplink.ts';
 import type { Millis, StreamName } from '../base/units.ts';
 import type { OwedWork } from './owed-work.ts';
+import type { WayDown } from './way-down.ts';
 
 /** What the work of a handover acts through. */
 export interface HandoverWorkerOptions {
@@ -40,8 +41,8 @@ export interface HandoverWorkerOptions {
   readonly graceMs: Millis;
   /** What the target should hold or tell could not all be settled in the handover: to be done once it is over. */
   readonly refreshLater: () => void;
-  /** The CSEs do not notify: commands are fetched, so a target need not prove the way down by a notification. */
-  readonly isPolling: boolean;
+  /** Which CSEs notify; where commands are fetched, a target need not prove the way down by a notification. */
+  readonly wayDown: Pick<WayDown, 'pollingOf' | 'noteAnswer' | 'noteEcho'>;
 }
 
 /** The phases of a handover as requests to CSEs and orders to uplink and downlink. */
@@ -175,6 +176,8 @@ async function readBack(
   return read.ok ? { kind: 'succeeded' } : { kind: 'failed', reason: read.error.message };
 }
 
+const doubtMs = 1_000;
+
 /** Proves both ways at the target by one instance: its creation the way up, its notification the way down. */
 async function verify(
   options: HandoverWorkerOptions,
@@ -185,7 +188,7 @@ async function verify(
   const { target } = transaction;
   const giveUp = new AbortController();
   // Before the deadline of the phase, so that the outcome says what was missing.
-  const cancel = options.clock.schedule(millis(0.9 * work.deadlineMs), () => giveUp.abort());
+  let cancel = options.clock.schedule(millis(0.9 * work.deadlineMs), () => giveUp.abort());
   const echo = options.downlink.awaitEcho(nonce, AbortSignal.any([work.signal, giveUp.signal])).then(
     () => true,
     () => false,
@@ -200,8 +203,23 @@ async function verify(
         { ...callOptions(work), resultContent: ResultContent.nothing },
       );
     if (!written.ok) return { kind: 'failed', reason: written.error.message };
-    if (options.isPolling) return await readBack(options, transaction, nonce, work);
-    if (await echo) return { kind: 'succeeded' };
+    const { wayDown } = options;
+    wayDown.noteAnswer(target, written.value);
+    const polling = wayDown.pollingOf(target);
+    if (polling?.isSure === true) return await readBack(options, transaction, nonce, work);
+    // A product that is known not to notify is given a short time to do it all the same.
+    if (polling !== undefined) {
+      cancel();
+      cancel = options.clock.schedule(millis(Math.min(doubtMs, work.deadlineMs / 4)), () => giveUp.abort());
+    }
+    const hasCome = await echo;
+    if (hasCome) wayDown.noteEcho(target, true);
+    if (hasCome) return { kind: 'succeeded' };
+    if (polling !== undefined && !work.signal.aborted) {
+      const read = await readBack(options, transaction, nonce, work);
+      if (read.kind === 'succeeded') wayDown.noteEcho(target, false);
+      return read;
+    }
     return {
       kind: 'failed',
       reason: `${target.cseId} stores our data but its notifications do not reach ${options.link.pointOfAccessFor(target)}`,

@@ -43,6 +43,7 @@ import type { OwedStore } from './owed-work.ts';
 import { Pilot } from './pilot.ts';
 import type { ServiceFacts } from './service-facts.ts';
 import type { Telling } from './telling.ts';
+import type { WayDown } from './way-down.ts';
 
 /** What a service is built from. */
 export interface ServiceOptions {
@@ -55,6 +56,7 @@ export interface ServiceOptions {
   readonly downlink: Downlink;
   readonly journal: HandoverJournal;
   readonly owedStore: OwedStore;
+  readonly wayDown: WayDown;
   readonly telling: Telling;
 }
 
@@ -204,7 +206,7 @@ export class Service {
   }
 
   #createRunner(): HandoverRunner {
-    const { host, config, access, linkName, downlink, log, journal, telling } = this.#options;
+    const { host, config, access, linkName, downlink, log, journal, telling, wayDown } = this.#options;
     const onAlarm = (text: string): void => telling.alarms.raise('handover', text);
     const { phaseDeadlineMs, switchDeadlineMs, graceMs } = config.handover;
     return new HandoverRunner({
@@ -228,7 +230,7 @@ export class Service {
         aes: { [config.device]: this.#aeId },
         graceMs,
         refreshLater: () => (this.#isToRefresh = true),
-        isPolling: config.downlink.pollMs !== undefined,
+        wayDown,
       }),
       observer: {
         onState: (state) => this.#onState(state),

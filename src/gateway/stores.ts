@@ -7,6 +7,7 @@ import type { HandoverJournal } from '../handover/runner.ts';
 import type { HandoverState } from '../handover/transition.ts';
 import { transactionOf } from '../handover/transition.ts';
 import type { Host } from '../host/host.ts';
+import { decodeCapabilityMemory, encodeCapabilityMemory } from '../onem2m/capabilities.ts';
 import { decodeOwedTasks } from './owed-work.ts';
 import type { OwedTask } from './owed-work.ts';
 import { decodeWearState } from './wear-account.ts';
@@ -86,6 +87,19 @@ export function openWearStore(options: StoreOptions): DurableState<WearState> {
     name: 'wear',
     version: 1,
     decode: decodeWearState,
+    onDamage,
+  });
+}
+
+/** What was found of CSEs. */
+export function openCapabilityStore(options: StoreOptions): DurableState<unknown> {
+  const { host, directory, onDamage } = options;
+  return new DurableState<unknown>({
+    filesystem: host.filesystem,
+    directory,
+    name: 'capabilities',
+    version: 1,
+    decode: (value) => encodeCapabilityMemory(decodeCapabilityMemory(value)),
     onDamage,
   });
 }

@@ -339,7 +339,7 @@ export class MqttExchange {
 
 /** Time left of a deadline that began at `startMs`; at least 1 ms, so that the wait itself reports the end. */
 export function timeLeft(clock: Clock, startMs: number, deadlineMs: Millis): Millis {
-  return millis(Math.max(1, deadlineMs - (clock.monotonicMs() - startMs)));
+  return millis(Math.max(1, Math.ceil(deadlineMs - (clock.monotonicMs() - startMs))));
 }
 
 /** A response that says no. */

@@ -3,8 +3,8 @@
  * first needed and again whenever it is lost, with everything subscribed again, until `close`. The ways to all CSEs behind the
  * broker share it.
  *
- * - A request that comes while the session is being opened waits for it, within its own deadline; one that comes in the pause
- *   after a failure fails at once and says why, because nobody knows how long that lasts.
+ * - A request that comes while the session is being opened waits for it, within its own deadline. So does one that comes in the
+ *   pause after a failure, if its deadline is after the end of the pause; otherwise it fails at once and says why.
  * - The pause doubles with each failure and differs from device to device (back-off.ts). Only a session that lasted for
  *   minutes ends the row: a broker that accepts a client and throws it out again, as two clients with one identifier do to each
  *   other, is met with growing pauses as well. A broker that cannot be reached is tried more often than one that refuses.
@@ -102,10 +102,12 @@ export class MqttPresence {
   readonly #end = new AbortController();
   #live: Live | undefined;
   #opening: Promise<Result<Live, DeliveryError>> | undefined;
-  #waitingCount = 0;
+  /** Ends the waits for a session. */
+  readonly #waiting = new Set<(error: DeliveryError) => void>();
   #failures = 0;
   #lastFailure: DeliveryError = { kind: 'unreachable', message: 'no MQTT session' };
-  #retryAtMs: Millis | undefined;
+  /** The pause after a failure, with what the attempt at its end comes to. */
+  #pause: { readonly endMs: Millis; readonly attempt: Promise<Result<Live, DeliveryError>> } | undefined;
   #cancelRetry: CancelTimer = () => undefined;
   #protocolVersion: 4 | 5 = 5;
   #past = noCounters;
@@ -170,6 +172,7 @@ export class MqttPresence {
     this.#end.abort();
     this.#cancelRetry();
     this.#options.onState?.(undefined);
+    for (const fail of [...this.#waiting]) fail({ kind: 'closed', message: 'the MQTT session was closed' });
     const live = this.#live;
     this.#live = undefined;
     const forget = options.forget === true;
@@ -190,20 +193,15 @@ export class MqttPresence {
   async #session({ deadlineMs, signal }: SendOptions): Promise<Result<Live, DeliveryError>> {
     if (this.#live !== undefined) return ok(this.#live);
     if (this.#end.signal.aborted) return err({ kind: 'closed', message: 'the MQTT session was closed' });
-    if (this.#retryAtMs !== undefined) {
-      const inMs = Math.max(0, Math.round(this.#retryAtMs - this.#clock.monotonicMs()));
+    const pauseMs = (this.#pause?.endMs ?? 0) - this.#clock.monotonicMs();
+    if (this.#pause !== undefined && pauseMs >= deadlineMs) {
       const { kind, message } = this.#lastFailure;
-      return err({ kind, message: `${message}; tried again in ${inMs} ms` });
+      return err({ kind, message: `${message}; tried again in ${Math.round(pauseMs)} ms` });
     }
-    if (this.#waitingCount >= this.#outstandingMax) {
+    if (this.#waiting.size >= this.#outstandingMax) {
       return err({ kind: 'busy', message: `${this.#outstandingMax} requests wait for the MQTT session` });
     }
-    this.#waitingCount++;
-    try {
-      return await this.#within(this.#open(), deadlineMs, signal);
-    } finally {
-      this.#waitingCount--;
-    }
+    return this.#within(this.#pause?.attempt ?? this.#open(), deadlineMs, signal);
   }
 
   #within(
@@ -215,11 +213,14 @@ export class MqttPresence {
       const settle = (result: Result<Live, DeliveryError>): void => {
         cancel();
         signal?.removeEventListener('abort', onAbort);
+        this.#waiting.delete(fail);
         resolve(result);
       };
-      const onAbort = (): void => settle(err({ kind: 'cancelled', message: 'cancelled' }));
+      const fail = (error: DeliveryError): void => settle(err(error));
+      const onAbort = (): void => fail({ kind: 'cancelled', message: 'cancelled' });
+      this.#waiting.add(fail);
       const cancel = this.#clock.schedule(deadlineMs, () => {
-        settle(err({ kind: 'deadline', message: `no MQTT session within ${deadlineMs} ms` }));
+        fail({ kind: 'deadline', message: `no MQTT session within ${deadlineMs} ms` });
       });
       signal?.addEventListener('abort', onAbort, { once: true });
       if (signal?.aborted === true) onAbort();
@@ -234,7 +235,7 @@ export class MqttPresence {
 
   async #openNow(): Promise<Result<Live, DeliveryError>> {
     const { clock, wallTime, handler, onState } = this.#options;
-    this.#retryAtMs = undefined;
+    this.#pause = undefined;
     const opened = await this.#options.open(this.#attempt(this.#options.isTransient === true));
     if (this.#end.signal.aborted) {
       if (opened.ok) await opened.value.close();
@@ -243,7 +244,7 @@ export class MqttPresence {
     if (!opened.ok) {
       // A broker that fails with 3.1.1 may be another one by now.
       this.#protocolVersion = 5;
-      return this.#pause(opened.error, isRefusal(opened.error) ? refusedMsMax : unreachableMsMax);
+      return this.#fail(opened.error, isRefusal(opened.error) ? refusedMsMax : unreachableMsMax);
     }
     const session = opened.value;
     this.#protocolVersion = session.protocolVersion;
@@ -309,15 +310,17 @@ export class MqttPresence {
       : '';
     const lost: DeliveryError = { kind: 'unreachable', message: `MQTT session lost: ${reason}${guess}` };
     live.exchange.fail(lost);
-    this.#pause(lost, pauseMsMax);
+    this.#fail(lost, pauseMsMax);
   }
 
-  #pause(failure: DeliveryError, limitMs: Millis): Result<Live, DeliveryError> {
+  #fail(failure: DeliveryError, limitMs: Millis): Result<Live, DeliveryError> {
     const pauseMs = backOffMs(this.#options.clientId, this.#failures, limitMs);
     this.#failures++;
     this.#lastFailure = failure;
-    this.#retryAtMs = millis(this.#clock.monotonicMs() + pauseMs);
-    this.#cancelRetry = this.#clock.schedule(pauseMs, () => void this.#open());
+    const attempt = new Promise<Result<Live, DeliveryError>>((resolve) => {
+      this.#cancelRetry = this.#clock.schedule(pauseMs, () => resolve(this.#open()));
+    });
+    this.#pause = { endMs: millis(this.#clock.monotonicMs() + pauseMs), attempt };
     this.#options.onState?.(failure.message);
     return err(failure);
   }

@@ -106,13 +106,20 @@ export class CapabilityProbe {
   ): Promise<Result<CseCapabilities, CseFailure>> {
     const contacted = this.#contact === undefined ? await this.contact(signal) : ok(this.#contact);
     if (!contacted.ok) return contacted;
-    const contact = contacted.value;
+    let contact = contacted.value;
     const findings: Partial<Record<CapabilityName, Finding>> = { ...contact.findings };
     const client = this.#client(contact.dialect);
     const wanted = names.filter((name) => findings[name] === undefined || findings[name].value === 'unknown');
     if (client === undefined || wanted.length === 0) return ok({ identity: contact.identity, findings });
     const scratch = await this.#openScratch(client, contact, signal);
     try {
+      if (contact.cseBase === undefined && scratch.container !== undefined) {
+        // What is not for strangers may be for registered AEs: who the CSE is.
+        const read = await client.retrieve('-', this.#limits(signal));
+        if (read.ok) contact = this.#read(contact.dialect, read);
+        this.#contact = contact;
+        Object.assign(findings, contact.findings);
+      }
       for (const name of wanted) {
         const trial = capabilityTrials[name];
         if (trial === undefined || signal?.aborted === true) continue;

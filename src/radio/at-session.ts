@@ -10,7 +10,7 @@
  * A modem has no request identifiers. After a timeout, a cancelled command or noise, the next final result could
  * belong to an earlier command, so the session synchronises before it sends anything else: it listens until the line
  * is quiet, sends a bare `AT` until that is answered, and listens until quiet again. A new session starts in that
- * state.
+ * state. A modem that waits for text of a message (`> `) is told to forget it.
  */
 import { assert } from '../base/assert.ts';
 import { errorText } from '../base/errors.ts';
@@ -39,6 +39,8 @@ export type AtOutcome<T> =
   | { readonly kind: 'refused'; readonly code: string }
   /** No final result in time, or the modem could not be brought back into step. */
   | { readonly kind: 'timeout' }
+  /** The modem asked for text (`> `), as a command that sends a message does; it was told to forget it. */
+  | { readonly kind: 'prompt' }
   /** The reply exceeded the bound on lines or octets. */
   | { readonly kind: 'overflow' }
   /** The line is closed. */
@@ -122,6 +124,8 @@ export class AtSession {
   readonly #echoes: string[] = [];
   #running = false;
   #inStep = false;
+  /** The last two octets received. */
+  #tail = '';
   #closedReason: string | undefined;
   #exchange: Exchange | undefined;
   #onBytes: () => void = () => undefined;
@@ -154,6 +158,7 @@ export class AtSession {
       this.#counters.receivedBytes += data.length;
       this.#onBytes();
       this.#splitter.push(data);
+      this.#watchPrompt(data);
     });
     this.#line.onClose((error) => this.#end(error?.message ?? `serial line ${this.#line.path} is closed`));
   }
@@ -321,6 +326,19 @@ export class AtSession {
     if (this.#echoes.includes(echo)) return;
     this.#echoes.push(echo);
     if (this.#echoes.length > echoesKept) this.#echoes.shift();
+  }
+
+  /**
+   * A modem that waits for text takes every command for a part of it and prints `> ` without an end of line. Escape brings it
+   * back; this also frees one that another program has left so.
+   */
+  #watchPrompt(data: Uint8Array): void {
+    this.#tail = (this.#tail + Buffer.from(data.subarray(-2)).toString('latin1')).slice(-2);
+    if (this.#tail !== '> ' || this.#splitter.heldBytes !== 2 || this.#exchange === undefined) return;
+    this.#splitter.reset();
+    const exchange = this.#exchange;
+    this.#line.write(Uint8Array.of(0x1b)).catch(() => undefined);
+    exchange.end({ kind: 'prompt' });
   }
 
   #takeLine(octets: Uint8Array): void {

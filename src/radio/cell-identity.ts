@@ -102,7 +102,7 @@ export function identityMembers({ identity, suspects }: ReadIdentity): {
 }
 
 function isReserved(name: 'tac' | 'cellId' | 'pci' | 'arfcn', text: string): boolean {
-  if (name === 'tac') return /^(?:0x)?0+$/i.test(text);
+  if (name === 'tac') return /^(?:0x|[+-])?0+$/i.test(text);
   return name === 'cellId' && /^(?:0x)?0{5,}$/i.test(text);
 }
 

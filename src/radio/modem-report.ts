@@ -219,9 +219,19 @@ export function mergeCells(
     const index = cells.findIndex((known) => isSameCell(known, cell));
     const known = cells[index];
     if (known === undefined) cells.push(cell);
-    else cells[index] = { ...cell, ...known, identity: { ...cell.identity, ...known.identity } };
+    else cells[index] = joinCells(known, cell);
   }
   return cells;
+}
+
+function joinCells(first: CellMeasurement, second: CellMeasurement): CellMeasurement {
+  const { suspectIdentity: suspects = [], ...known } = first;
+  const { suspectIdentity: others = [], ...more } = second;
+  const identity = { ...more.identity, ...known.identity };
+  const suspectIdentity = [...new Set([...suspects, ...others])].filter(
+    (part) => identity[part] === undefined,
+  );
+  return { ...more, ...known, identity, ...(suspectIdentity.length > 0 && { suspectIdentity }) };
 }
 
 /** Serving cells of one technology are one unless their identities differ; neighbours need channel and cell to agree. */

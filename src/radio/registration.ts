@@ -39,9 +39,6 @@ const states: readonly (RegistrationState | undefined)[] = [
 ];
 /** Nordic modems say 90 when the SIM does not answer. */
 const simFailure = 90;
-const cellMax = 0xf_ffff_ffff;
-const lteCellMax = 0xfff_ffff;
-const areaMax = 0xff_ffff;
 
 /**
  * Whether a line with a registration prefix is the answer to a read command (`n,stat[,...]`), came unsolicited
@@ -79,9 +76,9 @@ export function registrationOf(
   const state = stat === simFailure ? 'idle' : stat === undefined ? undefined : states[stat];
   if (stat === undefined || state === undefined) return undefined;
   const accessTechnology = readWhole(fields.technology, 0, 13) as AccessTechnologyNumber | undefined;
-  const tac = readCode(fields.tac, areaMax);
-  const isLte = accessTechnology === 7 || accessTechnology === 9;
-  const cellId = readCode(fields.cellId, isLte ? lteCellMax : cellMax);
+  const bounds = boundsOf(domain, accessTechnology);
+  const tac = readCode(fields.tac, bounds.tac);
+  const cellId = readCode(fields.cellId, bounds.cellId);
   const suspects = [
     ...(tac === undefined && isPrinted(fields.tac) ? (['tac'] as const) : []),
     ...(cellId === undefined && isPrinted(fields.cellId) ? (['cellId'] as const) : []),
@@ -95,6 +92,18 @@ export function registrationOf(
     ...(accessTechnology !== undefined && { accessTechnology }),
     ...(suspects.length > 0 && { suspects }),
   };
+}
+
+/** Largest codes of a technology (3GPP TS 23.003); where it is not told, of the core network that the domain speaks of. */
+function boundsOf(
+  domain: RegistrationDomain,
+  technology: AccessTechnologyNumber | undefined,
+): { readonly tac: number; readonly cellId: number } {
+  if (technology === 0 || technology === 1 || technology === 3) return { tac: 0xffff, cellId: 0xffff };
+  if (technology === 11 || technology === 12) return { tac: 0xff_ffff, cellId: 0xf_ffff_ffff };
+  if (technology === 10) return { tac: 0xff_ffff, cellId: 0xfff_ffff };
+  const isNr = technology === undefined && domain === 'C5GREG';
+  return isNr ? { tac: 0xff_ffff, cellId: 0xf_ffff_ffff } : { tac: 0xffff, cellId: 0xfff_ffff };
 }
 
 /**

@@ -88,7 +88,8 @@ export function splitFields(body: string): Field[] {
     quoted = false;
   };
   for (const char of body) {
-    if (char === '"' || char === '\u201c' || char === '\u201d') {
+    // A quote in the middle of a number is damage: it stays, and the field is no number.
+    if (isQuote(char) && (inQuotes || current.trim() === '')) {
       inQuotes = !inQuotes;
       quoted = true;
     } else if (char === ',' && !inQuotes) {
@@ -100,6 +101,10 @@ export function splitFields(body: string): Field[] {
   }
   finish();
   return fields;
+}
+
+function isQuote(char: string): boolean {
+  return char === '"' || char === '\u201c' || char === '\u201d';
 }
 
 /** A field of a text that stands alone. */

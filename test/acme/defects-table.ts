@@ -53,7 +53,7 @@ export const defects: readonly Defect[] = [
   {
     number: 1,
     what: 'CoAP: nothing is sent for NOTIFY, nothing is answered to a discovery through an MN-CSE',
-    fallback: 'downlink.pollMs; discovery is sent to the CSE itself',
+    fallback: 'commands are fetched; discovery is sent to the CSE itself',
     probe: async ({ client }) => {
       const found = await client.discover(
         '/id-in/cse-in',

@@ -29,7 +29,7 @@ export const differences: readonly Difference[] = [
     name: 'no-notification-over-coap',
     what: 'no NOTIFY leaves over CoAP, and a request that would wait for one is not answered',
     fallback:
-      'downlink.pollMs: the gateway fetches commands, and proves a target by reading back what it wrote',
+      'the gateway knows the product by its answers: it fetches commands, and proves a target by reading back what it wrote',
     shows: [
       {
         wires: ['coap'],

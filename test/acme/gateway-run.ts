@@ -1,6 +1,6 @@
 // The gateway as its users run it (`baton run`), with a sensor and a modem on pseudo terminals, at ACME's CSEs over CoAP or
 // over MQTT: readings up, commands down and their results up, handovers by order to and fro, and a kill in the middle of one. What the
-// sensor made is compared with what the CSEs hold. Over CoAP commands are fetched; over MQTT ACME's notifications do arrive:
+// sensor made is compared with what the CSEs hold. Over CoAP commands are fetched, without a key that says so; over MQTT ACME's notifications do arrive:
 // nothing is fetched there, and a target proves its way down by one.
 import { errorText } from '../../src/base/errors.ts';
 import { millis } from '../../src/base/units.ts';
@@ -32,7 +32,6 @@ const streams = { temperature: 250, vibration: 200 };
 const settleMs = millis(30_000);
 /** Long enough for a phase at a CSE written in Python on a machine that has other things to do. */
 const phaseDeadlineMs = 8_000;
-const pollMs = 500;
 const staysMs = millis(2_500);
 
 /** Runs the whole path; each step is reported. */
@@ -106,7 +105,6 @@ class GatewayRun {
         decision: { minimumStayMs: 3_600_000, discoveryPeriodMs: 2_000 },
         handover: { phaseDeadlineMs },
         uplink: { deadlineMs: 5_000 },
-        ...(this.#wire === 'coap' ? { downlink: { pollMs } } : {}),
       },
       onEvent: (event: GatewayEvent) => {
         if (event.kind === 'handoverEnded') this.#handovers.push({ event, endedMs: clock.monotonicMs() });

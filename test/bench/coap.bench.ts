@@ -1,11 +1,13 @@
 // What the CoAP endpoint does on loopback with 64 requests in flight: its request rate beside node-coap's, its heap after
-// 250,000 requests, and how far exchanges with a silent peer outlive their deadlines on an idle and on a busy event loop.
+// 250,000 requests, and how far exchanges outlive their deadlines on an idle and on a busy event loop: with peers that are
+// silent, that acknowledge and are silent then, and that do so in the middle of a body that comes in blocks.
 //
 //   npm run bench -- coap [--quick] [--check] [--json]
 //
 // Client and server are in one process; each measurement has a process of its own, and the two stacks take turns, so that
 // another load of the machine meets both. The rate that counts is the median of the rounds. A busy event loop is held
-// for 30 ms out of every 40; a bare timer set beside each exchange tells how much of a delay is the loop's. --quick takes
+// for 30 ms out of every 40; a bare timer set beside each exchange tells how much of a delay is the loop's, and the bound is
+// for what exchanges are late beyond the latest of those: a machine with other things to do delays both. --quick takes
 // shorter rounds and 50,000 requests; --check ends with 1 when a bound is missed.
 import { fork } from 'node:child_process';
 import { join } from 'node:path';

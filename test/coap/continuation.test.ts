@@ -139,6 +139,12 @@ await t.test('links that close, refuse or are full', async (t) => {
   gone.two.socket.refusal = err({ errno: 'ENETUNREACH', message: 'network is unreachable' });
   await gone.clock.advance(1_500);
   t.match(gone.state.result, { ok: false, error: { kind: 'unreachable' } }, 'the link in use refuses');
+  const late = await openExchange();
+  late.one.socket.refusal = err({ errno: 'ENETUNREACH', message: 'network is unreachable' });
+  const hurried = late.one.endpoint.open(peer, post, { deadlineMs: millis(3_000) });
+  late.two.endpoint.takeOver(hurried);
+  await settle();
+  t.ok(hurried.isOpen, 'a refusal that comes after the move is no end');
   const left = await openExchange();
   left.one.socket.refusal = err({ errno: 'ENETUNREACH', message: 'network is unreachable' });
   left.two.endpoint.takeOver(left.exchange);
@@ -239,6 +245,14 @@ await t.test('bodies on their way', async (t) => {
   await moved.clock.advance(100);
   t.ok(moved.isIdle());
 
+  const between = openWorld(echo);
+  const caught = between.start(upload);
+  between.loses.one = ({ message }) => {
+    if (message?.block1?.number === 1) queueMicrotask(() => caught.moveTo(between.two.endpoint));
+    return false;
+  };
+  t.match(await between.clock.advanceUntil(caught.result), { ok: true, value: { code: '2.04' } });
+  t.equal(between.seen[2], 'two 0/-', 'also when the move comes between two blocks');
   const lateAnswer = openWorld(echo);
   const finishing = lateAnswer.start(upload);
   await lateAnswer.clock.advance(45); // the last block is under way

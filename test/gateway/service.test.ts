@@ -13,8 +13,14 @@ import { parseConfig } from '../../src/gateway/load-config.ts';
 import { createHandoverWorker } from '../../src/gateway/handover-worker.ts';
 import { decodeOwedTasks } from '../../src/gateway/owed-work.ts';
 import { Service } from '../../src/gateway/service.ts';
+import { WayDown } from '../../src/gateway/way-down.ts';
 import type { GatewayEvent, HandoverEndedEvent } from '../../src/gateway/status.ts';
-import { openCommandMemory, openHandoverJournal, openOwedStore } from '../../src/gateway/stores.ts';
+import {
+  openCommandMemory,
+  openHandoverJournal,
+  openCapabilityStore,
+  openOwedStore,
+} from '../../src/gateway/stores.ts';
 import { storeReading } from '../../src/gateway/intake.ts';
 import { homeAeOf, provisionHomeAe } from '../../src/handover/home-ae.ts';
 import { servingOf } from '../../src/handover/transition.ts';
@@ -170,6 +176,13 @@ class World {
     });
     await downlink.open();
     const stopListening = this.network.listenAe(ownPoa, (request) => downlink.handle(request));
+    const wayDown = new WayDown({
+      clock: host.clock,
+      pollMs: this.#config.downlink.pollMs,
+      store: openCapabilityStore(stores),
+      onFailure: (text) => this.events.push({ kind: 'log', level: 'warn', text }),
+    });
+    await wayDown.open();
     const service = new Service({
       host,
       config: this.#config,
@@ -191,6 +204,7 @@ class World {
       downlink,
       journal,
       owedStore: openOwedStore(stores),
+      wayDown,
       telling: {
         alarms: this.alarms,
         tell: (event) => this.events.push(event),
@@ -636,6 +650,34 @@ void t.test('CSEs that do not notify: commands are fetched, each executed once',
   t.same(world.life.executed, ['first', 'second']);
 });
 
+void t.test('a product that is known not to notify needs no key: its commands are fetched', async (t) => {
+  const world = await openWorld(t);
+  for (const name of ['mn1', 'mn2'] as const) {
+    const cse = world.cses[name];
+    cse.misbehaviour.add({
+      direction: 'outgoing',
+      operation: Operation.notify,
+      action: { kind: 'dropRequest' },
+    });
+    // Its answers bear the mark of the product: times with microseconds.
+    const handle = cse.handle.bind(cse);
+    cse.handle = async (request, origin) => {
+      const response = await handle(request, origin);
+      return response && { ...response, originatingTimestamp: '20260101T000000,123456' };
+    };
+  }
+  await world.drive(3, [-80, -100, -110]);
+  for (const [index, name] of (['mn2', 'mn1'] as const).entries()) {
+    await world.awaited(world.service.orderHandover(`/id-${name}`));
+    await world.until('the ordered handover', () => world.ended.length === index + 2);
+    t.match(world.ended[index + 1], { outcome: 'completed' });
+    await world.command(name, `at ${name}`);
+    await world.until('the command', () => world.life.executed.includes(`at ${name}`), 5000);
+  }
+  await world.pass(3000);
+  t.same(world.life.executed, ['at mn2', 'at mn1']);
+});
+
 void t.test('a switch is not over before what was delivered is durable', async (t) => {
   const clock = new SimulatedClock();
   let isDurable = false;
@@ -663,7 +705,7 @@ void t.test('a switch is not over before what was delivered is durable', async (
     aes: {},
     graceMs: millis(1),
     refreshLater: () => undefined,
-    isPolling: false,
+    wayDown: undefined as never,
   });
   const cse = { cseId: cseId('/id-a'), cseBaseName: 'cse-a', pointOfAccess: 'coap://192.0.2.1' };
   const transaction = { epoch: epoch(1), nonce: 'n', trigger: 'a3', target: cse, alternatives: [] } as const;

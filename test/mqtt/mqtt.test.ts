@@ -537,7 +537,7 @@ await t.test('binding: a lost broker ends every request', async (t) => {
   await withDeadline(clock, millis(5_000), 'the publication', heard);
   broker.dropConnections();
   t.match(await open, { ok: false, error: { kind: 'unreachable', message: /closed/u } });
-  t.match(await binding.send(createRequest('r2'), within), {
+  t.match(await binding.send(createRequest('r2'), { deadlineMs: millis(50) }), {
     ok: false,
     error: { kind: 'unreachable', message: /connection closed; tried again in \d+ ms/u },
   });

@@ -240,8 +240,16 @@ await t.test(
     decide(err(unreachable));
     t.match(await third, { ok: false, error: unreachable });
     const message = /connection refused; tried again in \d+ ms/u;
-    t.match(await scene.presence.request(route, request('r1'), within), { ok: false, error: { message } });
+    const short = { deadlineMs: millis(100) };
+    t.match(await scene.presence.request(route, request('r1'), short), { ok: false, error: { message } });
+    scene.next = () => Promise.resolve(err(refused));
+    const patient = scene.presence.request(route, request('r3'), within);
+    await scene.advance(250);
+    t.match(await patient, { ok: false, error: refused }, 'a pause shorter than the deadline is waited out');
+    const ended = scene.presence.request(route, request('r4'), within);
     await scene.presence.close();
+    t.match(await ended, { ok: false, error: { kind: 'closed' } }, 'the end ends the wait as well');
+    t.equal(scene.clock.pendingCount, 0);
     t.match(await scene.presence.request(route, request('r2'), within), {
       ok: false,
       error: { kind: 'closed' },

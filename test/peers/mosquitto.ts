@@ -238,14 +238,15 @@ class MosquittoRun {
     );
   }
 
-  /** The whole gateway, with a second broker for the CSE that it is handed over to. */
+  /** The whole gateway, with two brokers of its own: the CSE of the other checks has the name of one of its CSEs. */
   async gateway(): Promise<void> {
-    const { broker, authority, gateway, listeners } = this.#world;
+    const { authority, gateway, listeners } = this.#world;
     await this.#bench.check(
       'the gateway between CSEs at two brokers, over TLS with certificates of both sides',
       async () => {
+        const near = await Mosquitto.start(this.#bench, authority, listeners);
         const far = await Mosquitto.start(this.#bench, authority, listeners);
-        const scene = { brokers: [broker, far] as const, caFile: authority.certFile, gateway };
+        const scene = { brokers: [near, far] as const, caFile: authority.certFile, gateway };
         return runGatewayAtBrokers(this.#bench, scene);
       },
     );

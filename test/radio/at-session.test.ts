@@ -183,6 +183,52 @@ await t.test('a stray OK brings the session back into step', async (t) => {
   t.equal(bench.session.counters.synchronisations, 2);
 });
 
+await t.test('a prompt is left', async (t) => {
+  for (const cut of [1, 100]) {
+    const bench = await openBench();
+    let isWriting = true;
+    bench.script = (text) => {
+      if (text === '\x1b') isWriting = false;
+      const reply =
+        text === '\x1b'
+          ? '\r\nOK\r\n'
+          : isWriting
+            ? '\r\n> '
+            : text === 'AT+CSQ'
+              ? '\r\n+CSQ: 7,99\r\nOK\r\n'
+              : 'OK\r\n';
+      for (let at = 0; at < reply.length; at += cut)
+        bench.device.write(Buffer.from(reply.slice(at, at + cut)));
+      return '';
+    };
+    t.same(
+      linesOf(await bench.run(bench.session.run(ask('AT+CSQ')))),
+      ['+CSQ: 7,99'],
+      'left there by another program',
+    );
+    isWriting = true;
+    t.equal((await bench.run(bench.session.run(ask('AT+CMGS="1"')))).kind, 'prompt', `in pieces of ${cut}`);
+    t.same(linesOf(await bench.run(bench.session.run(ask('AT+CSQ')))), ['+CSQ: 7,99']);
+  }
+});
+
+await t.test('what is shouted waits for nothing', async (t) => {
+  const bench = await openBench();
+  bench.script = (text) =>
+    text.includes('CFUN') ? '\r\nOK\r\n' : text === 'AT+CSQ' ? '+CSQ: 7,99\r\nOK\r\n' : undefined;
+  await bench.run(bench.session.shout('AT+CFUN=1,1'));
+  await bench.clock.advance(50);
+  t.same(bench.sent, ['\rAT+CFUN=1,1']);
+  t.same(
+    linesOf(await bench.run(bench.session.run(ask('AT+CSQ')))),
+    ['+CSQ: 7,99'],
+    'its answer is not taken for the next',
+  );
+  await bench.session.close();
+  await bench.run(bench.session.shout('AT'));
+  t.equal(bench.sent.at(-1), 'AT+CSQ');
+});
+
 await t.test('withdrawn, closed, silent, overflowing', async (t) => {
   const bench = await openBench({ replyLinesMax: 50 });
   bench.script = (text) => (text === 'AT+MANY' ? `${'+MANY: 1\r\n'.repeat(500)}OK\r\n` : longReply(text));

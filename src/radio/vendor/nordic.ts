@@ -30,7 +30,7 @@ function levelsOf(rsrp: Field | undefined, rsrq: Field | undefined, snr?: Field)
   return present({
     rsrpDbm: readIndex<Dbm>(rsrp, scales.nordicRsrp),
     rsrqDb: readIndex<Db>(rsrq, scales.nordicRsrq),
-    sinrDb: readIndex<Db>(snr?.text === '255' ? { ...snr, text: '127' } : snr, snrScale),
+    sinrDb: snr?.text === '255' ? { raw: snr.text } : readIndex<Db>(snr, snrScale),
   });
 }
 

@@ -95,6 +95,13 @@ export class GatewayMachine {
     this.#options.onEnded(how, '');
   }
 
+  /** Ends for good what runs. */
+  stop(): void {
+    this.#armed = undefined;
+    this.#life?.end();
+    this.#life = undefined;
+  }
+
   /** An end that was to come after some steps does not. */
   disarm(): void {
     this.#armed = undefined;
@@ -167,6 +174,7 @@ class Life {
   readonly #station: Station;
   readonly #cancels = new Set<CancelTimer>();
   readonly #lines = new Set<SerialLine>();
+  readonly #stop = new AbortController();
   #hasEnded = false;
 
   constructor(options: GatewayMachineOptions, around: LifeSurroundings) {
@@ -192,7 +200,7 @@ class Life {
       },
       onRecord: () => undefined,
     });
-    this.gateway.run(new AbortController().signal).then(
+    this.gateway.run(this.#stop.signal).then(
       () => around.onFailed(this, 'the gateway ended by itself'),
       (error: unknown) => around.onFailed(this, errorText(error)),
     );
@@ -205,6 +213,8 @@ class Life {
     this.#station.end();
     for (const line of this.#lines) void line.close();
     this.#lines.clear();
+    // Nothing it does now is seen by anybody; but signals that are never aborted keep all that waits for them in memory.
+    this.#stop.abort();
   }
 
   #clock(clock: SimulatedClock, around: LifeSurroundings): Clock {

@@ -219,6 +219,8 @@ export class Observer {
     const { device } = this.#options;
     if (responseStatusCode === undefined || responseStatusCode >= 4000) return;
     if (!request.to.endsWith(`/${device}`) || this.#newest?.cse.cseId !== cseId) return;
+    // Where a rival says it serves is not for us to hold.
+    if (this.#newest.nonce.startsWith('rival-')) return;
     const labels = request.primitiveContent?.ae?.labels;
     const isLabelledMoved = Array.isArray(labels) && labels.includes('baton:state=moved');
     if (request.operation === Operation.delete || isLabelledMoved) {

@@ -70,17 +70,20 @@ export interface SimulationPlan {
   readonly faults: ReadonlyMap<FaultKind, number>;
 }
 
+/** Handovers of a run unless told otherwise; a seed is replayed with the number that it failed with. */
+export const handoversPerSeed = 20;
+
 /** What may be set instead of drawn. */
 export interface PlanOptions {
   readonly seed: number;
-  readonly handovers: number;
+  readonly handovers?: number;
   /** Kinds left out. */
   readonly without?: readonly FaultKind[];
 }
 
 /** The plan of a seed. */
 export function planOf(options: PlanOptions): SimulationPlan {
-  const { seed, handovers, without = [] } = options;
+  const { seed, handovers = handoversPerSeed, without = [] } = options;
   const entropy = new SeededEntropy(seed).fork('plan');
   const draw = new Draw(entropy.fork('world'));
   return {

@@ -51,6 +51,9 @@ export async function simulate(options: SimulateOptions): Promise<SimulationResu
   const healedMs = clock.monotonicMs();
   if (observer.violations.length === 0) await rest(simulation);
   if (observer.violations.length === 0) judgeAtRest(simulation);
+  const restedMs = clock.monotonicMs();
+  const trace = simulation.trace.digest();
+  await simulation.stop();
   return {
     seed: plan.seed,
     plan,
@@ -59,9 +62,9 @@ export async function simulate(options: SimulateOptions): Promise<SimulationResu
     readings: plan.streams.reduce((sum, { name }) => sum + observer.arrived(name).size, 0),
     commands: observer.commands.size,
     labelledDoubles: observer.labelledDoubles,
-    virtualMs: clock.monotonicMs(),
-    restMs: clock.monotonicMs() - healedMs,
-    trace: simulation.trace.digest(),
+    virtualMs: restedMs,
+    restMs: restedMs - healedMs,
+    trace,
   };
 }
 

@@ -215,6 +215,13 @@ export class Simulation {
     await this.machine.gateway?.orderHandover(undefined);
   }
 
+  /** Ends everything, so that nothing keeps it in memory. */
+  async stop(): Promise<void> {
+    this.machine.stop();
+    this.sensor.stop();
+    for (const cse of this.cses.all) await cse.stop();
+  }
+
   status(): GatewayStatus | undefined {
     return this.machine.gateway?.status();
   }

@@ -2,6 +2,7 @@
 // goes to the parent as a message.
 import { Agent, createServer } from 'coap';
 import { millis } from '../../../src/base/units.ts';
+import { requestInBlocks } from '../../../src/coap/blockwise.ts';
 import { CoapEndpoint } from '../../../src/coap/endpoint.ts';
 import type { CoapMessage } from '../../../src/coap/message.ts';
 import { NodeClock, settle, sleep } from '../../../src/host/clock.ts';
@@ -170,7 +171,7 @@ async function heapBytes(): Promise<number> {
   return heapUsed + external + arrayBuffers;
 }
 
-/** Half of the peers are silent, half acknowledge and are silent then. */
+/** One of three peers is silent, one acknowledges and is silent then, one does so within a body that comes in blocks. */
 async function deadline(rounds: number, isBusy: boolean): Promise<DeadlineResult> {
   const client = await openEndpoint();
   const peers: SocketAddress[] = [];
@@ -181,6 +182,11 @@ async function deadline(rounds: number, isBusy: boolean): Promise<DeadlineResult
       if (acknowledges) void socket.send(Buffer.of(0x60, 0, data[2] ?? 0, data[3] ?? 0), from);
     });
   }
+  const taker = await openEndpoint();
+  taker.onRequest(({ block1 }) =>
+    Promise.resolve(block1?.number === 0 ? { ...bare('2.31'), block1 } : undefined),
+  );
+  peers.push(taker.local);
   let isOver = false;
   const load = isBusy ? burn(() => isOver) : Promise.resolve();
   let exchanges = 0;
@@ -188,20 +194,18 @@ async function deadline(rounds: number, isBusy: boolean): Promise<DeadlineResult
   let timerLateMsMax = 0;
   let beyondTimerMsMax = 0;
   const lane = async (_: unknown, index: number): Promise<void> => {
-    const peer = peers[index % 2] ?? client.local;
+    const peer = peers[index % 3] ?? client.local;
     const request: CoapMessage = {
-      code: '0.01',
+      ...bare('0.02'),
       path,
-      query: [],
-      options: new Map(),
-      payload: new Uint8Array(),
+      payload: new Uint8Array(peer === taker.local ? 3_000 : 0),
     };
     for (let round = 0; round < rounds; round++) {
       const deadlineMs = millis(50 + ((index * 37 + round * 101) % 1_200));
       const startMs = clock.monotonicMs();
       const late = (): number => clock.monotonicMs() - startMs - deadlineMs;
       const timer = sleep(clock, deadlineMs).then(late);
-      const exchange = client.request(peer, request, { deadlineMs }).then((ended) => {
+      const exchange = requestInBlocks(client, clock, peer, request, { deadlineMs }).then((ended) => {
         if (ended.ok || ended.error.kind !== 'deadline') throw new Error('a silent peer answered');
         return late();
       });
@@ -216,7 +220,12 @@ async function deadline(rounds: number, isBusy: boolean): Promise<DeadlineResult
   isOver = true;
   await load;
   await client.close();
+  await taker.close();
   return { exchanges, lateMsMax, timerLateMsMax, beyondTimerMsMax };
+}
+
+function bare(code: string): CoapMessage {
+  return { code, path: [], query: [], options: new Map(), payload: new Uint8Array() };
 }
 
 /** Holds the event loop for 30 ms out of every 40. */
