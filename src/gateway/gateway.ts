@@ -4,6 +4,7 @@
  * The log and the sensors come first, so that readings are stored from the first moment on, whatever the network does. The
  * sockets of the link are opened again and again until its address is there; on them runs the service (service.ts).
  */
+import { LinkedAbort } from '../base/linked-abort.ts';
 import { assert } from '../base/assert.ts';
 import { errorText } from '../base/errors.ts';
 import { millis, streamName } from '../base/units.ts';
@@ -117,8 +118,8 @@ export class Gateway {
     this.#board.attach({ log, watch, intake, monitor });
     intake.start();
     monitor.start();
-    const ended = new AbortController();
-    const watching = watch.run(AbortSignal.any([signal, ended.signal]));
+    const ended = new LinkedAbort(signal);
+    const watching = watch.run(ended.signal);
     const stopTelling = every(this.#host.clock, linkTellMs, () =>
       log.setLinkUp(isDelivering(this.#service?.facts())),
     );

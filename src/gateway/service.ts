@@ -6,6 +6,7 @@
  * doubt with regard to it until they are settled. In the middle of a switch nothing is delivered before the switch has
  * been repeated, because only then it is known where each stream goes.
  */
+import { LinkedAbort } from '../base/linked-abort.ts';
 import { assert } from '../base/assert.ts';
 import { errorText } from '../base/errors.ts';
 import { aeId, epoch as toEpoch, millis, seq as toSeq } from '../base/units.ts';
@@ -83,7 +84,7 @@ export class Service {
   #counts = { completed: 0, rolledBack: 0, failed: 0 };
   #responseMs: Millis | undefined;
   #repairing: AbortController | undefined;
-  #sweeping: { readonly abort: AbortController; readonly done: Promise<void> } | undefined;
+  #sweeping: { readonly abort: LinkedAbort; readonly done: Promise<void> } | undefined;
   #isFollowing = false;
   /** Commands may wait at the serving CSE, or our address there may be an old one: the process, or the path, was down. */
   #isToRefresh = true;
@@ -285,11 +286,11 @@ export class Service {
       // Fenced, somebody else with our identity may serve at the very CSE that we would release.
       if (signal.aborted || this.#runner.isBusy || this.#state.kind === 'fenced') continue;
       const serving = servingOf(this.#state)?.cse.cseId;
-      const abort = new AbortController();
-      const either = AbortSignal.any([signal, abort.signal]);
-      const done = this.#owed.sweep(serving === undefined ? [] : [serving], either);
+      const abort = new LinkedAbort(signal);
+      const done = this.#owed.sweep(serving === undefined ? [] : [serving], abort.signal);
       this.#sweeping = { abort, done };
       await done;
+      abort.release();
       this.#sweeping = undefined;
     }
   }

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { LinkedAbort } from '../../base/linked-abort.ts';
 import { UsageError } from '../../base/errors.ts';
 import { millis } from '../../base/units.ts';
 import { exitCodes } from '../command.ts';
@@ -59,8 +60,8 @@ async function show({ options, stdout }: CommandContext, client: ControlClient):
 
 async function watch(context: CommandContext, client: ControlClient): Promise<void> {
   const { stdout, signal, options, host } = context;
-  const until = new AbortController();
-  const subscription = { periodMs: millis(1000), signal: AbortSignal.any([signal, until.signal]) };
+  const until = new LinkedAbort(signal);
+  const subscription = { periodMs: millis(1000), signal: until.signal };
   const stopWhenBroken = (): void => {
     if (stdout.isBroken) until.abort();
   };

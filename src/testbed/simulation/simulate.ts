@@ -25,6 +25,8 @@ export interface SimulationResult {
 /** Options of a run beside its seed. */
 export interface SimulateOptions extends PlanOptions {
   readonly mutant?: Mutant;
+  /** Time for coming to rest, where another than `restMsMax` is wanted. */
+  readonly restMs?: number;
   readonly onNote?: (atMs: number, text: string) => void;
 }
 
@@ -49,7 +51,7 @@ export async function simulate(options: SimulateOptions): Promise<SimulationResu
   }
   simulation.heal();
   const healedMs = clock.monotonicMs();
-  if (observer.violations.length === 0) await rest(simulation);
+  if (observer.violations.length === 0) await rest(simulation, options.restMs ?? restMsMax);
   if (observer.violations.length === 0) judgeAtRest(simulation);
   const restedMs = clock.monotonicMs();
   const trace = simulation.trace.digest();
@@ -69,16 +71,16 @@ export async function simulate(options: SimulateOptions): Promise<SimulationResu
 }
 
 /** Lets time pass until nothing is left to be done. */
-async function rest(simulation: Simulation): Promise<void> {
+async function rest(simulation: Simulation, limitMs: number): Promise<void> {
   const { clock, observer } = simulation;
-  const endMs = clock.monotonicMs() + restMsMax;
+  const endMs = clock.monotonicMs() + limitMs;
   for (;;) {
     await clock.advance(stepMs);
     if (observer.violations.length > 0) return;
     const reason = await unrest(simulation);
     if (reason === undefined) return;
     if (clock.monotonicMs() > endMs) {
-      observer.violate('I10', `not at rest ${restMsMax} ms after the last fault: ${reason}`);
+      observer.violate('I10', `not at rest ${limitMs} ms after the last fault: ${reason}`);
       return;
     }
   }
