@@ -18,7 +18,7 @@ import { every, sleep } from '../host/clock.ts';
 import type { CancelTimer } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import type { DeviceReport } from '../host/reopening-line.ts';
-import type { DeliveryOrder } from '../uplink/lane-options.ts';
+import type { StreamDelivery } from '../uplink/lane-options.ts';
 import { Alarms } from './alarms.ts';
 import { BufferWatch } from './buffer-watch.ts';
 import type { GatewayConfig, LinkConfig } from './config.ts';
@@ -28,6 +28,7 @@ import { LinkMonitor, cellStatus } from './link-monitor.ts';
 import { Service } from './service.ts';
 import { isDelivering } from './service-facts.ts';
 import { StatusBoard } from './status-board.ts';
+import { deliveryOf } from './stream-delivery.ts';
 import type { GatewayEvent, GatewayStatus, LogLevel } from './status.ts';
 import {
   openCapabilityStore,
@@ -138,7 +139,7 @@ export class Gateway {
   #streams(): StreamOptions[] {
     return [
       ...this.#config.sensors.flatMap(({ streams, serialLine }) =>
-        streams.map(({ class: durability, order: _, ...stream }) => ({
+        streams.map(({ class: durability, order: _, batch: _batch, ...stream }) => ({
           ...stream,
           durability,
           // A sensor that keeps its lines until they are stored can wait; what it was told is stored is not given up.
@@ -244,11 +245,11 @@ export class Gateway {
     const access = await this.#openAccess(downlink, signal);
     try {
       await downlink.open();
-      const streams = new Map<StreamName, DeliveryOrder>([
+      const streams = new Map<StreamName, StreamDelivery>([
         ...this.#config.sensors.flatMap((sensor) =>
-          sensor.streams.map(({ name, order }) => [name, order] as const),
+          sensor.streams.map((stream) => [stream.name, deliveryOf(stream)] as const),
         ),
-        [resultStream, 'inOrder'],
+        [resultStream, { order: 'inOrder' }],
       ]);
       const wayDown = new WayDown({
         clock: this.#host.clock,
@@ -286,6 +287,7 @@ export class Gateway {
           host: this.#host,
           link: this.#link,
           deadlineMs,
+          requestsMax: this.#config.uplink.requestsMax,
           handler: (request) => downlink.handle(request),
           mqtt: this.#config.mqtt,
           security: this.#config.security,

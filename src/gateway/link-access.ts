@@ -6,6 +6,7 @@ import type { PointOfAccess } from '../onem2m/address.ts';
 import type { RequestHandler } from '../onem2m/binding.ts';
 import { CseClient } from '../onem2m/cse-client.ts';
 import { ResponseStatusCode } from '../onem2m/enums.ts';
+import { RequestWindows } from '../onem2m/request-window.ts';
 import { CoapLinkTransport } from './coap-link-transport.ts';
 import { noSecurity, plainMqtt } from './config.ts';
 import type { LinkConfig, MqttConfig, SecurityConfig } from './config.ts';
@@ -20,6 +21,8 @@ export interface LinkAccessOptions {
   readonly link: LinkConfig;
   /** Time for a request unless its caller says otherwise. */
   readonly deadlineMs: Millis;
+  /** Requests in flight to one CSE at most. */
+  readonly requestsMax?: number;
   /**
    * Answers what comes in, by whatever protocol. Without it the link serves to ask only: beside a gateway that runs it takes
    * nothing away from it.
@@ -42,11 +45,15 @@ export class LinkAccess {
   readonly #host: Host;
   readonly #deadlineMs: Millis;
   readonly #transports: readonly LinkTransport[];
+  readonly #windows: RequestWindows;
 
-  private constructor({ host, deadlineMs }: LinkAccessOptions, transports: readonly LinkTransport[]) {
+  private constructor(options: LinkAccessOptions, transports: readonly LinkTransport[]) {
+    const { host, deadlineMs, requestsMax } = options;
     this.#host = host;
     this.#deadlineMs = deadlineMs;
     this.#transports = transports;
+    const max = requestsMax === undefined ? {} : { max: requestsMax };
+    this.#windows = new RequestWindows(host.clock, max);
   }
 
   /** Opens the sockets on the address of the link; throws `IoError` with the way out when the address is not there. */
@@ -83,7 +90,12 @@ export class LinkAccess {
     const way = this.#wayTo(cse.pointOfAccess);
     return new CseClient({
       binding:
-        typeof way === 'string' ? noWay(way) : way.transport.bindingTo(cse, way.pointOfAccess, originator),
+        typeof way === 'string'
+          ? noWay(way)
+          : this.#windows.bindingThrough(
+              cse.pointOfAccess,
+              way.transport.bindingTo(cse, way.pointOfAccess, originator),
+            ),
       originator,
       entropy: this.#host.entropy,
       deadlineMs: this.#deadlineMs,

@@ -29,7 +29,7 @@ import type { CseClient } from '../onem2m/cse-client.ts';
 import { ResponseStatusCode } from '../onem2m/enums.ts';
 import type { RadioSample } from '../radio/radio-sample.ts';
 import type { Destination } from '../uplink/destination.ts';
-import type { DeliveryOrder, Exchange, UplinkObserver } from '../uplink/lane-options.ts';
+import type { StreamDelivery, Exchange, UplinkObserver } from '../uplink/lane-options.ts';
 import { Uplink } from '../uplink/uplink.ts';
 import { keepPolling } from './command-poll.ts';
 import { keepDiscovering } from './candidate-search.ts';
@@ -50,7 +50,7 @@ import type { WayDown } from './way-down.ts';
 export interface ServiceOptions {
   readonly host: Host;
   readonly config: GatewayConfig;
-  readonly streams: ReadonlyMap<StreamName, DeliveryOrder>;
+  readonly streams: ReadonlyMap<StreamName, StreamDelivery>;
   readonly log: ReadingLog;
   readonly access: Pick<LinkAccess, 'cseClient' | 'pointOfAccessFor' | 'obstacleTo' | 'leave'>;
   readonly linkName: string;
@@ -267,6 +267,8 @@ export class Service {
       this.#uplink.doubt(undefined, new Map([[container, toSeq(throughSeq)]]));
     }
     if (state.kind === 'switching') {
+      // Streams that had moved already may have left something at the target.
+      this.#uplink.doubtAll(this.#destinationFor(serving.cse, serving.epoch));
       if (before !== undefined) this.#uplink.doubtAll(this.#destinationFor(before.cse, before.epoch));
     } else {
       const destination = this.#destinationFor(serving.cse, serving.epoch);
