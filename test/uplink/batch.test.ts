@@ -377,6 +377,19 @@ void t.test('a log that goes on under another name, and one that counts anew', a
   t.equal(replaced.log.pending, 0);
   t.same(replaced.b.numbers(), [9, 10, 11, 12], 'a stranger tells nothing: each batch is asked for by name');
   await replaced.stop();
+
+  const fresh = new World(batched());
+  await fresh.switchTo(fresh.a);
+  fresh.a.fate = () => 'requestLost';
+  fresh.store(8);
+  await fresh.clock.advance(500);
+  await crash(fresh);
+  fresh.a.newest = 'ffffffff-900-903';
+  fresh.a.fate = () => 'delivered';
+  await fresh.switchTo(fresh.a, { deadlineMs: 0 });
+  await fresh.clock.advance(500);
+  t.same(fresh.a.numbers(), [1, 2, 3, 4, 5, 6, 7, 8], 'nor does it say that anything has arrived');
+  await fresh.stop();
 });
 
 void t.test('a move with an unanswered batch: the source is asked by name', async (t) => {
