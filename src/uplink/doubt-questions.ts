@@ -9,12 +9,12 @@ import { containerOf } from './destination.ts';
 import type { Destination, StreamPart } from './destination.ts';
 
 /**
- * What a CSE says of what comes next: it is there, and with `newest` all up to that number; it is not; or, `unclear`, it
- * answered something that does not tell.
+ * What a CSE says of what comes next: it is there, and with `newest` all up to that number; it is not, with `isOfName` not
+ * under the name that it would have now; or, `unclear`, it answered something that does not tell.
  */
 export type HeldAnswer =
   | { readonly kind: 'held'; readonly newest?: Attempt }
-  | { readonly kind: 'absent' }
+  | { readonly kind: 'absent'; readonly isOfName?: true }
   | { readonly kind: 'unclear' }
   | { readonly kind: 'unanswered' };
 
@@ -62,6 +62,6 @@ export async function askByName(
   const address = `${containerOf(destination, stream, part)}/${instanceName(batch)}`;
   const held = await destination.client.retrieve(address, options);
   if (held.ok) return { kind: 'held' };
-  if (isRejectedWith(held.error, ResponseStatusCode.notFound)) return { kind: 'absent' };
+  if (isRejectedWith(held.error, ResponseStatusCode.notFound)) return { kind: 'absent', isOfName: true };
   return { kind: held.error.kind === 'rejected' ? 'unclear' : 'unanswered' };
 }

@@ -99,6 +99,14 @@ export class Doubts {
   }
 }
 
+/**
+ * Whether a CSE may have, or get, records up to `seq` although it says that it does not: in a request that is late, be it
+ * under another name than their own, or, where it was asked for a name, under one that an earlier run gave.
+ */
+export function mayHoldYet({ lateSeq, isInherited }: Doubt, seq: Seq, isOfName: boolean): boolean {
+  return (lateSeq !== undefined && seq <= lateSeq) || (isInherited && isOfName);
+}
+
 /** Whether a doubt is about the CSE of `destination`. */
 export function isAt(doubt: Doubt, destination: Destination | undefined): boolean {
   return doubt.destination !== undefined && doubt.destination.cseId === destination?.cseId;

@@ -44,7 +44,7 @@ import type { Batch } from './batch.ts';
 import type { Destination, StreamPart } from './destination.ts';
 import { askByName, askNewest } from './doubt-questions.ts';
 import type { HeldAnswer } from './doubt-questions.ts';
-import { Doubts, isAt } from './doubts.ts';
+import { Doubts, isAt, mayHoldYet } from './doubts.ts';
 import type { Doubt } from './doubts.ts';
 import type {
   MoveLimits,
@@ -445,7 +445,7 @@ export class StreamLane {
       if (isOwn(doubt)) {
         if (answer.kind === 'unanswered') return 'again';
         doubt.isAsked = true;
-      } else if (answer.kind === 'absent' && doubt.lateSeq !== batch.lastSeq) {
+      } else if (answer.kind === 'absent' && !mayHoldYet(doubt, batch.lastSeq, answer.isOfName === true)) {
         // Delivery is in order, so what comes after the first absent record of the part is absent as well.
         this.#doubts.remove(doubt);
       } else {

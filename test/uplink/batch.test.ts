@@ -417,6 +417,66 @@ void t.test('a move with an unanswered batch: the source is asked by name', asyn
   }
 });
 
+void t.test('a move with an unanswered batch to a CSE that takes none', async (t) => {
+  const world = new World(batched());
+  await world.switchTo(world.a);
+  world.a.fate = ({ operation }) => (operation === Operation.create ? 'requestLost' : 'delivered');
+  world.b.refuses = ({ primitiveContent }) => primitiveContent?.contentInstance?.contentInfo !== undefined;
+  world.store(4);
+  await world.clock.advance(5);
+  await world.switchTo(world.b, { at: 2, deadlineMs: 50 });
+  await world.clock.advance(8000);
+  t.same(namesAt(world.b), ['1', '2', '3', '4']);
+  const labelled = (world.b.order.get('s') ?? []).filter(({ isLabelled }) => isLabelled);
+  t.equal(labelled.length, 4, 'the batch may still arrive: each copy says so');
+  world.store(4);
+  await world.clock.advance(8000);
+  t.ok(
+    (world.b.order.get('s') ?? []).slice(4).every(({ isLabelled }) => !isLabelled),
+    'what comes after it is in no doubt',
+  );
+  await world.stop();
+});
+
+void t.test(
+  'a restart with another rule, and then a move away from a CSE whose newest instance tells nothing',
+  async (t) => {
+    const rules: readonly (readonly [string, Streams])[] = [
+      ['the same', batched()],
+      ['off', new Map([[s, { order: 'inOrder' }]])],
+    ];
+    for (const [name, after] of rules) {
+      const world = new World(batched());
+      await world.switchTo(world.a);
+      world.store(8);
+      await world.clock.advance(500);
+      t.same(namesAt(world.a), ['1-4', '5-8']);
+      await world.stop();
+      world.log.powerCut();
+      world.log.run += 1;
+      world.a.newest = 'stranger';
+      world.restart(after);
+      world.uplink.doubtAll(world.a.destination());
+      await world.switchTo(world.b, { at: 2 });
+      world.store(4);
+      await world.clock.advance(3000);
+      t.equal(world.log.pending, 0);
+      const double = (world.b.order.get('s') ?? []).filter(({ seq: number }) => number <= 8);
+      t.ok(
+        double.every(({ isLabelled }) => isLabelled),
+        `${name}: no copy without the label`,
+      );
+      t.equal(double.length, name === 'off' ? 8 : 0, `${name}: what has its name is found by it`);
+      const fresh = (world.b.order.get('s') ?? []).filter(({ seq: number }) => number > 8);
+      t.same(
+        fresh.map(({ seq: number, isLabelled }) => [number, isLabelled]),
+        [9, 10, 11, 12].map((number) => [number, false]),
+      );
+      await world.stop();
+    }
+  },
+);
+
 void t.test('a CSE that takes no batches gets the readings one by one', async (t) => {
   const world = new World(batched());
   await world.switchTo(world.a);
