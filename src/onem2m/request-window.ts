@@ -6,7 +6,8 @@
  * own message layer says that it has too much to do, or when a message had to be sent again; not more than once for what was
  * in flight together. A peer that works on one request at a time loses none of those that wait for it, so losses alone would
  * let the window grow to its bound: as with TCP Vegas, the answer time beside the best one tells how many requests wait at
- * the peer, and the window stops growing at two of them and shrinks from four on.
+ * the peer, and the window stops growing at two of them and shrinks from four on. So no bound for a product is needed: how
+ * many are useful at a CSE that works serially follows from the length of the way to it.
  *
  * Requests beyond the window wait here, in order within their queue, the queues in turn. Those without a queue (handover,
  * claim, heartbeat, commands) go first and have a place of their own beside the window. All of it is bounded: what does not
@@ -61,7 +62,6 @@ export class RequestWindow {
   readonly #control: Waiting[] = [];
   /** In the order of their turns. */
   readonly #queues = new Map<string, Waiting[]>();
-  #max: number;
   #limit: number;
   /** Below it the window grows by one with each answer. */
   #threshold = Number.POSITIVE_INFINITY;
@@ -74,18 +74,11 @@ export class RequestWindow {
   constructor(clock: Clock, settings: WindowSettings = defaultWindowSettings) {
     this.#clock = clock;
     this.#settings = settings;
-    this.#max = settings.max;
     this.#limit = Math.min(settings.first, settings.max);
   }
 
   get load(): WindowLoad {
     return { limit: Math.floor(this.#limit), inFlight: this.#inFlight, waiting: this.#waiting };
-  }
-
-  /** What is known of the CSE bounds the window further; it never exceeds the configured bound. */
-  boundTo(max: number): void {
-    this.#max = Math.max(1, Math.min(max, this.#settings.max));
-    this.#limit = Math.min(this.#limit, this.#max);
   }
 
   /** Sends by `binding` when it is the turn of this request. */
@@ -168,7 +161,7 @@ export class RequestWindow {
     if (queued >= queuedGoal) this.#threshold = Math.min(this.#threshold, this.#limit);
     else if (isFull) {
       const step = this.#limit < this.#threshold ? 1 : 1 / this.#limit;
-      this.#limit = Math.min(this.#max, this.#limit + step);
+      this.#limit = Math.min(this.#settings.max, this.#limit + step);
     }
   }
 
