@@ -152,7 +152,10 @@ export class MqttSession {
     const [first = '', ...others] = filters;
     const what = `subscribe to ${first}${others.length === 0 ? '' : ` and ${others.length} more`}`;
     return this.#ask(what, options, (done) => {
-      this.#client.subscribe([...filters], { qos: 1 }, (error) => done(failureOf(error)));
+      this.#client.subscribe([...filters], { qos: 1 }, (error) => {
+        const failure = failureOf(error);
+        done(failure && { ...failure, reason: `${failure.reason}; does the broker's access list allow it?` });
+      });
       return () => undefined;
     });
   }

@@ -34,6 +34,7 @@ class ByteBroker {
   readonly got: { readonly type: number; readonly packetId: number; readonly topic: string }[] = [];
   isSilent = false;
   acknowledges = true;
+  refusesSubscriptions = false;
   readonly #version: 4 | 5;
   #octets = Buffer.alloc(0);
 
@@ -83,7 +84,8 @@ class ByteBroker {
     const properties = this.#version === 5 ? [0] : [];
     if (type === 1) this.pair.peer.write(connack);
     if (type === 8) {
-      const granted = [0x90, 4 + properties.length, packetId >> 8, packetId & 255, ...properties, 1, 1];
+      const code = this.refusesSubscriptions ? 0x80 : 1;
+      const granted = [0x90, 4 + properties.length, packetId >> 8, packetId & 255, ...properties, code, code];
       this.pair.peer.write(Uint8Array.of(...granted));
     }
     if (type === 3 && this.acknowledges) this.acknowledge(packetId);
@@ -256,6 +258,24 @@ await t.test(
     });
   },
 );
+
+await t.test('a broker that refuses subscriptions is told by that, not taken for a rival', async (t) => {
+  const scene = new Scene();
+  for (let count = 0; count < 6; count++) {
+    const broker = new ByteBroker();
+    broker.refusesSubscriptions = true;
+    scene.welcome(broker);
+    void scene.presence.hear('AE', hearing, within);
+    await until('the subscription', () => broker.count(8) > 0);
+    await until('its end', () => broker.pair.stream.destroyed);
+    await sleep(real, millis(5));
+    await scene.advance(60_000);
+  }
+  const told = scene.states.filter((state) => state !== undefined);
+  t.ok(told.length >= 5, `${told.length} failures`);
+  t.match(told.at(-1), /does the broker's access list allow it\?$/u);
+  await scene.presence.close();
+});
 
 await t.test('a silent broker is given up by the deadlines of requests, a silent CSE is not', async (t) => {
   const scene = new Scene();
