@@ -341,9 +341,9 @@ await t.test(
     t.match(await sent[0], { ok: true });
     await until('the next', () => broker.count(3) === 3);
     t.equal(broker.got.at(-1)?.topic, '/d', 'not the one whose time is over');
-    t.match(await session.publish('/a', new Uint8Array(4_000), within), {
+    t.match(await session.publish('/a', new Uint8Array(4_090), within), {
       ok: false,
-      error: { kind: 'unreachable', message: /at most 3072/u },
+      error: { kind: 'unreachable', message: /at most 4096/u },
     });
     session.abort();
     t.match(await sent[3], { ok: false, error: { kind: 'closed' } });
