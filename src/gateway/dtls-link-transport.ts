@@ -43,6 +43,7 @@ export class DtlsLinkTransport implements LinkTransport {
   readonly #ring: PskRing;
   readonly #listener: Listener | undefined;
   readonly #bindings = new Map<string, DtlsBinding>();
+  #isClosed = false;
 
   private constructor(options: DtlsLinkTransportOptions, ring: PskRing, listener: Listener | undefined) {
     this.#options = options;
@@ -66,11 +67,21 @@ export class DtlsLinkTransport implements LinkTransport {
     return `there is no key for ${host}; give one under security.psk: { host: ${host}, identity: …, keyFile: … }`;
   }
 
+  /** The session is looked up for each request: one that was left is opened again for whoever still asks there. */
   bindingTo(_cse: CseAddress, pointOfAccess: PointOfAccess): Binding {
+    return {
+      send: (request, options) => this.#sessionAt(pointOfAccess).send(request, options),
+      // It ends with the link or when its CSE is left, not with one of those who use it.
+      close: () => Promise.resolve(),
+    };
+  }
+
+  #sessionAt(pointOfAccess: PointOfAccess): Binding {
+    if (this.#isClosed) return noWay('the link is closed');
     const { host: name, port } = pointOfAccess;
     const key = `${name}|${port}`;
     const known = this.#bindings.get(key);
-    if (known !== undefined) return sharing(known);
+    if (known !== undefined) return known;
     const psk = keyFor(this.#options.psk, name);
     const { host, link, handler } = this.#options;
     const { dtls, clock, entropy, network } = host;
@@ -86,7 +97,7 @@ export class DtlsLinkTransport implements LinkTransport {
       ...(handler === undefined ? {} : { handler }),
     });
     this.#bindings.set(key, binding);
-    return sharing(binding);
+    return binding;
   }
 
   ownPointOfAccess(pointOfAccess: PointOfAccess): string {
@@ -103,6 +114,7 @@ export class DtlsLinkTransport implements LinkTransport {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     const bindings = [...this.#bindings.values()];
     this.#bindings.clear();
     await Promise.all([this.#listener?.endpoint.close(), ...bindings.map((binding) => binding.close())]);
@@ -131,9 +143,4 @@ async function listen(
 
 function keyFor(psk: readonly PskConfig[], host: string): PskConfig | undefined {
   return psk.find((each) => each.host === host) ?? psk.find((each) => each.host === undefined);
-}
-
-/** The session ends with the link or when its CSE is left, not with one of those who use it. */
-function sharing(binding: DtlsBinding): Binding {
-  return { send: (request, options) => binding.send(request, options), close: () => Promise.resolve() };
 }

@@ -351,3 +351,20 @@ await t.test('a link that cannot be opened leaves no socket behind', async (t) =
   const access = await LinkAccess.open(options);
   await access.close();
 });
+
+await t.test('a client of a CSE that was left asks again by another session', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const { at } = await startCse(t, 'in');
+  const keyFile = join(directory, 'cse.psk');
+  await writeFile(keyFile, `${keyHex}\n`, { mode: 0o600 });
+  const security = { psk: [{ identity: 'gw1', keyFile }] };
+  const link = { name: 'lte0', localAddress: '127.0.0.1' };
+  const access = await LinkAccess.open({ host, link, deadlineMs: millis(2000), security });
+  const cse = { cseId: '/id-in', pointOfAccess: at };
+  const client = access.cseClient(cse, 'CAdmin');
+  t.ok((await client.retrieve('cse-in')).ok);
+  await access.leave(cse);
+  t.ok((await client.retrieve('cse-in')).ok, 'left, and asked again');
+  await access.close();
+  t.match(await client.retrieve('cse-in'), { ok: false, error: { kind: 'unreachable' } }, 'not once closed');
+});
