@@ -1,5 +1,4 @@
-import type { Seq, StreamName } from '../base/units.ts';
-import type { StoredRecord } from '../buffer/record.ts';
+import type { StreamName } from '../base/units.ts';
 import { isRejectedWith } from '../onem2m/cse-client.ts';
 import type { CallOptions } from '../onem2m/cse-client.ts';
 import { ResponseStatusCode } from '../onem2m/enums.ts';
@@ -22,14 +21,14 @@ export type HeldAnswer =
  * What the newest instance of a part's container tells of `batch`. Delivery is in order: whatever comes before it in the
  * part is settled somewhere, and the CSE holds nothing after it. A log that was not closed goes on under another name with
  * the numbers that follow, while another log may count from 1: so the newest instance counts only when it is under the
- * name of the batch, or under that of a pending record among its own numbers, which `pendingFrom` finds.
+ * name of the batch, or under another that this log has had.
  */
 export async function askNewest(
   destination: Destination,
   stream: StreamName,
   part: StreamPart,
   batch: Batch,
-  pendingFrom: (seq: Seq) => Promise<readonly StoredRecord[]>,
+  isOwnLogId: (logId: string) => boolean,
   options: CallOptions,
 ): Promise<HeldAnswer> {
   const latest = await destination.client.retrieve(`${containerOf(destination, stream, part)}/la`, options);
@@ -44,10 +43,7 @@ export async function askNewest(
   if (newest === undefined) return { kind: 'unclear' };
   // Whichever log it is of, nothing that is still pending came after it.
   if (newest.lastSeq < batch.records[0].seq) return { kind: 'absent' };
-  const pending = newest.logId === batch.logId ? [] : await pendingFrom(newest.firstSeq);
-  const isOfThisLog =
-    newest.logId === batch.logId ||
-    pending.some(({ seq, logId }) => seq <= newest.lastSeq && logId === newest.logId);
+  const isOfThisLog = newest.logId === batch.logId || isOwnLogId(newest.logId);
   return isOfThisLog ? { kind: 'held', newest } : { kind: 'unclear' };
 }
 

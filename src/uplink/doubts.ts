@@ -30,6 +30,15 @@ export class Doubts {
     this.#doubts.push({ part, destination, throughSeq, isInherited: true, unreachable, isAsked: false });
   }
 
+  /** What an earlier run left in doubt elsewhere it may have sent to `destination` too, under names of another rule. */
+  inheritAt(destination: Destination): void {
+    for (const part of ['live', 'backlog'] as const) {
+      const inherited = this.#doubts.filter((doubt) => doubt.part === part && doubt.isInherited);
+      if (inherited.length === 0 || inherited.some((doubt) => isAt(doubt, destination))) continue;
+      this.inherit(part, destination, toSeq(Math.max(...inherited.map(({ throughSeq }) => throughSeq))));
+    }
+  }
+
   /** Pending records of a part up to `throughSeq` are at `destination`. */
   add(part: StreamPart, destination: Destination, throughSeq: Seq): void {
     this.#doubts.push({

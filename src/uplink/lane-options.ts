@@ -20,6 +20,8 @@ export interface RecordSource {
   markBacklog(stream: StreamName, throughSeq: Seq): Promise<boolean>;
   /** Number of the newest stored record of the stream; 0 before the first. */
   lastSeq(stream: StreamName): Seq;
+  /** Whether records of this log are, or were in an earlier run, named by it. */
+  isOwnLogId(logId: string): boolean;
   /** The run that stores records now. */
   readonly runId: string;
 }

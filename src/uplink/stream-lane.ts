@@ -32,14 +32,12 @@
 import { assert } from '../base/assert.ts';
 import type { Seq, StreamName } from '../base/units.ts';
 import { millis, seq as toSeq } from '../base/units.ts';
-import type { StoredRecord } from '../buffer/record.ts';
 import { sleep } from '../host/clock.ts';
 import type { Clock } from '../host/clock.ts';
 import { randomFraction } from '../host/entropy.ts';
 import type { Entropy } from '../host/entropy.ts';
 import { isRejectedWith } from '../onem2m/cse-client.ts';
 import { ResponseStatusCode } from '../onem2m/enums.ts';
-import { batchRecordsMax } from './batch.ts';
 import type { Batch } from './batch.ts';
 import type { Destination, StreamPart } from './destination.ts';
 import { askByName, askNewest } from './doubt-questions.ts';
@@ -219,6 +217,7 @@ export class StreamLane {
     const isSame = before?.cseId === destination?.cseId && before?.epoch === destination?.epoch;
     if (!isSame) this.#firstSeqs = { live: heads.nextSeq, backlog: heads.backlog?.records[0].seq };
     if (destination === undefined) this.#wasCut = true;
+    else if (!isSame) this.#doubts.inheritAt(destination);
     this.#destination = destination;
     this.#retryMs = this.#settings.retryMsMin;
     this.#settling = settle;
@@ -467,10 +466,9 @@ export class StreamLane {
       deadlineMs: isOwn ? deadlineMs : millis(Math.min(deadlineMs, questionMsMax)),
       signal: isOwn ? abort.signal : this.#stop.signal,
     };
-    const pendingFrom = (seq: Seq): Promise<readonly StoredRecord[]> =>
-      this.#source.peek(this.stream, batchRecordsMax, toSeq(seq - 1));
+    const isOwnLogId = (logId: string): boolean => this.#source.isOwnLogId(logId);
     const answer: HeldAnswer = doubt.isInherited
-      ? await askNewest(destination, this.stream, part, batch, pendingFrom, options)
+      ? await askNewest(destination, this.stream, part, batch, isOwnLogId, options)
       : { kind: 'unclear' };
     this.#underWay = undefined;
     if (isOwn && answer.kind === 'unanswered' && !this.#isInterrupted()) {

@@ -133,6 +133,10 @@ export class ModelLog implements RecordSource {
     return this.run.toString(16).padStart(8, '0');
   }
 
+  isOwnLogId(id: string): boolean {
+    return [...this.stored.values()].some((records) => records.some((record) => record.logId === id));
+  }
+
   lastSeq(stream: StreamName): Seq {
     return seq(this.stored.get(stream)?.length ?? 0);
   }
