@@ -25,8 +25,8 @@ const wrappers = {
 const harmless = ['path'];
 /** What tests need around temporary folders and child processes. */
 const testModules = [...harmless, 'fs/promises', 'os', 'child_process'];
-/** What benchmarks measure the event loop with. */
-const benchModules = [...testModules, 'fs', 'perf_hooks'];
+/** What benchmarks measure the event loop with, and the client and server of HTTP that they compare with. */
+const benchModules = [...testModules, 'fs', 'perf_hooks', 'http', 'net'];
 /** What the broker and the CoAP server in the testbed are plugged into. */
 const testbedModules = [...harmless, 'net', 'dgram'];
 

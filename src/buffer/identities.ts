@@ -52,6 +52,11 @@ export class Identities {
     return this.#logIds.at(-1)?.[1];
   }
 
+  /** Whether records of this log were ever named by it, as far back as is remembered. */
+  hasLogId(logId: string): boolean {
+    return this.#logIds.some(([, known]) => known === logId);
+  }
+
   /** Notes that a run has been. */
   noteRunNumber(run: number): void {
     this.#run = Math.max(this.#run, run);

@@ -8,6 +8,7 @@ import { CommitQueue } from './commit-queue.ts';
 import { Evictions } from './evictions.ts';
 import { Expiry } from './expiry.ts';
 import { HeldRecords } from './held-records.ts';
+import type { Identities } from './identities.ts';
 import type { Deferred } from './held-records.ts';
 import type { LogAccounts } from './log-accounts.ts';
 import type { LogLimits, ReadingLogOptions, StreamOptions } from './log-options.ts';
@@ -88,6 +89,10 @@ export class ReadingLog {
   get logId(): string {
     return this.#core.identity.logId;
   }
+  /** Whether it is, or was before a run that did not end in order, the `logId` of this log. */
+  isOwnLogId(logId: string): boolean {
+    return this.#core.identities.hasLogId(logId);
+  }
   get runId(): string {
     return this.#core.identity.runId;
   }
@@ -160,7 +165,7 @@ export class ReadingLog {
       parts.streams.values(),
     );
     const reader = new LogReader(pool.handle, identities);
-    return { identity, accounts, pool, reader, wear: parts.wear, evictions, expiry, queue, held };
+    return { identity, identities, accounts, pool, reader, wear: parts.wear, evictions, expiry, queue, held };
   }
 
   /**
@@ -481,6 +486,7 @@ const renewalMs = 1000;
 /** What works together on the files of one log. */
 interface Core {
   readonly identity: Pick<StoredRecord, 'logId' | 'runId' | 'bootId'>;
+  readonly identities: Identities;
   readonly accounts: LogAccounts;
   readonly pool: SlotPool;
   readonly reader: LogReader;

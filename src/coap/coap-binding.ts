@@ -80,6 +80,9 @@ export class CoapBinding implements Binding {
     }
     const answer = await this.#transfer(message, options);
     if (!answer.ok) return answer;
+    // RFC 7252 5.9.3.4: the server cannot take the request now, whatever oneM2M status comes with it.
+    if (answer.value.code === '5.03')
+      return err({ kind: 'busy', message: 'the CSE has too much to do (5.03)' });
     try {
       const response = decodeResponseMessage(answer.value);
       if (response.requestIdentifier !== '' && response.requestIdentifier !== request.requestIdentifier) {

@@ -34,6 +34,8 @@ export class Exchange {
   readonly type: 'confirmable' | 'nonConfirmable';
   /** Undefined for a ping. */
   readonly message: CoapMessage | undefined;
+  /** See `SendOptions`. */
+  readonly onRepeated: (() => void) | undefined;
   /** Never rejects. */
   readonly result: Promise<ExchangeResult>;
   readonly #places = new Map<ExchangePlace, Transmission>();
@@ -53,6 +55,7 @@ export class Exchange {
     this.token = options.token;
     this.key = Buffer.from(options.token).toString('hex');
     this.type = options.type ?? 'confirmable';
+    this.onRepeated = options.onRepeated;
     this.#deadlineMs = options.deadlineMs;
     const { signal } = options;
     const onAbort = (): void => this.finish(err({ kind: 'cancelled', message: 'withdrawn by the caller' }));

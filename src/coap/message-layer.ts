@@ -36,6 +36,8 @@ export interface TransmissionEvents {
   readonly rejected?: () => void;
   /** The system refused to send it. */
   readonly refused?: (reason: string) => void;
+  /** There was no sign of the peer, so it is sent again. */
+  readonly repeated?: () => void;
   /** It was sent for the last time, and the pause after that is over. */
   readonly spent?: () => void;
 }
@@ -268,6 +270,7 @@ export class Transmission {
     if (this.#attempt > 0) {
       counters.retransmitted += 1;
       responseTimes.sentAgain(peer);
+      this.#events.repeated?.();
     }
     if (type === 'confirmable') {
       // Armed before the send: a peer in the same process may answer, and thereby cancel, within it.

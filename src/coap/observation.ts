@@ -34,7 +34,8 @@ const failuresMax = 5;
 const retryMsMax = 60_000;
 /** RFC 7641 3.4: a notification this much later is newer whatever its number. */
 const reorderMsMax = 128_000;
-const sequenceHalf = 2 ** 23;
+/** The number is one of 24 bits (RFC 7641 3.4), whatever a longer option says. */
+const sequenceModulus = 2 ** 24;
 
 /**
  * One resource of a peer that is observed (RFC 7641): registered under a token of its own, registered again when the
@@ -182,7 +183,8 @@ export class Observation {
       this.#end(failure);
       return;
     }
-    const sequence = decodeUint(message.options.get(Option.observe)?.[0] ?? new Uint8Array()) ?? 0;
+    const number = decodeUint(message.options.get(Option.observe)?.[0] ?? new Uint8Array()) ?? 0;
+    const sequence = number % sequenceModulus;
     const { clock } = this.#endpoint;
     const nowMs = clock.monotonicMs();
     if (!isAnswer && !this.#isNewer(sequence, nowMs)) return;
@@ -221,8 +223,8 @@ export class Observation {
 
   #isNewer(sequence: number, nowMs: number): boolean {
     if (this.#sequence === undefined || nowMs > this.#atMs + reorderMsMax) return true;
-    const ahead = (sequence - this.#sequence + 2 * sequenceHalf) % (2 * sequenceHalf);
-    return ahead > 0 && ahead < sequenceHalf;
+    const ahead = (sequence - this.#sequence + sequenceModulus) % sequenceModulus;
+    return ahead > 0 && ahead < sequenceModulus / 2;
   }
 
   #schedule(delayMs: number): void {

@@ -136,6 +136,7 @@ export class Requests implements ExchangePlace {
     const events = {
       rejected: isPing ? pinged : rejected,
       refused: (reason: string) => exchange.refuseFrom(this, reason),
+      repeated: () => exchange.onRepeated?.(),
       ...(isPing ? { acknowledged: pinged } : {}),
     };
     try {

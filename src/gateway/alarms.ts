@@ -17,7 +17,10 @@ export class Alarms {
     this.#onChange = onChange;
   }
 
-  /** Raises the alarm `key`; raising it again changes its text and keeps its beginning. */
+  /**
+   * Raises the alarm `key`; raising it again changes its text and keeps its beginning. A text that differs by its times only
+   * is shown, but told to nobody: it would fill the log with one line for each try.
+   */
   raise(key: string, text: string): void {
     const before = this.#active.get(key);
     if (before?.text === text) return;
@@ -27,7 +30,7 @@ export class Alarms {
       if (this.#active.size <= alarmsMax) break;
       this.#active.delete(oldest);
     }
-    this.#onChange(text, true);
+    if (before === undefined || withoutTimes(before.text) !== withoutTimes(text)) this.#onChange(text, true);
   }
 
   /** Raises the alarm `key` with `text`, or clears it when there is none. */
@@ -46,4 +49,9 @@ export class Alarms {
   list(): AlarmStatus[] {
     return [...this.#active.values()];
   }
+}
+
+/** What a text says of the thing; how long was waited, and will be, differs from try to try. */
+function withoutTimes(text: string): string {
+  return text.replace(/(?:; tried again in)? ?\d+ ms/gu, '');
 }

@@ -27,6 +27,7 @@ export async function keepDiscovering(options: {
   const { cseBaseName, pointOfAccess } = config.inCse;
   while (!signal.aborted) {
     const found = await discoverCandidates(client, cseBaseName, { signal });
+    if (signal.aborted) return;
     if (found.ok) {
       const { candidates, rejected } = found.value;
       if (candidates.length > 0) telling.alarms.clear('discovery');

@@ -3,6 +3,7 @@ import { bytes, cseId, millis, streamName } from '../base/units.ts';
 import { cardDefaults } from '../buffer/card-life.ts';
 import { filterCoefficients } from '../decision/l3-filter.ts';
 import { timesToTriggerMs } from '../decision/events.ts';
+import { batchRecordsMax } from '../uplink/batch.ts';
 import { mqttKeys, pointOfAccess, securityKeys } from './config-brokers.ts';
 import type { GatewayConfig } from './config.ts';
 import {
@@ -100,6 +101,26 @@ const link = v.strictObject({
   modem: v.exactOptional(modem),
 });
 
+const batch = v.strictObject({
+  max: v.optional(
+    whole({
+      meaning:
+        'Readings of the stream that share one contentInstance (SenML-CBOR) at most; without batch each has its own.',
+      min: 2,
+      max: batchRecordsMax,
+      example: 16,
+      unit: '',
+    }),
+    16,
+  ),
+  spanMs: duration(
+    10,
+    60_000,
+    1000,
+    'Longest time between the first and the last reading of a batch: by so much the first one arrives later.',
+  ),
+});
+
 const stream = v.strictObject({
   name: v.pipe(
     text(
@@ -167,6 +188,7 @@ const stream = v.strictObject({
       'Unit of the values, passed on to the CSE.',
     ),
   ),
+  batch: v.exactOptional(batch),
 });
 
 const serialLine = v.strictObject({
@@ -238,6 +260,12 @@ const decision = v.strictObject({
 const backlogPercent = whole({
   meaning: 'Share of the deliveries that the backlog of a liveFirst stream has while new readings wait, too.',
   ...{ min: 1, max: 90, example: 50, unit: '%' },
+});
+
+const requestsMax = whole({
+  meaning:
+    'Requests in flight to one CSE at most; below it their number follows what the CSE and the way to it carry.',
+  ...{ min: 1, max: 64, example: 16, unit: '' },
 });
 
 const mebibyte = 1024 * 1024;
@@ -334,6 +362,7 @@ const schema = v.strictObject({
       ),
       retryMsMax: duration(10, 600_000, 10_000, 'Longest pause between tries.'),
       backlogPercent: v.optional(backlogPercent, 50),
+      requestsMax: v.optional(requestsMax, 16),
     }),
     {},
   ),

@@ -86,6 +86,8 @@ export interface StreamConfig {
   /** Age at which a reading goes undelivered; undefined for never. */
   readonly ttlMs?: Millis;
   readonly unit?: string;
+  /** How many readings share a contentInstance; each has its own when absent. */
+  readonly batch?: { readonly max: number; readonly spanMs: Millis };
 }
 
 /** A sensor on a serial line. */
@@ -140,6 +142,8 @@ export interface GatewayConfig {
     readonly retryMsMax: Millis;
     /** Share of the deliveries that a backlog has while live readings wait. */
     readonly backlogPercent: number;
+    /** Requests in flight to one CSE at most. */
+    readonly requestsMax: number;
   };
   readonly decision: DecisionConfig;
   readonly handover: {

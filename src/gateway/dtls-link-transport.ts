@@ -2,7 +2,6 @@ import { serveRequests } from '../coap/coap-binding.ts';
 import { DtlsBinding } from '../coap/dtls-binding.ts';
 import { DtlsServer } from '../coap/dtls-server.ts';
 import { CoapEndpoint } from '../coap/endpoint.ts';
-import type { DtlsCredentials } from '../host/dtls-credentials.ts';
 import type { DtlsLibrary } from '../host/dtls-library.ts';
 import type { Host } from '../host/host.ts';
 import type { SocketAddress } from '../host/network.ts';
@@ -13,7 +12,7 @@ import type { LinkConfig, PskConfig } from './config.ts';
 import { openLinkSocket } from './link-socket.ts';
 import { noWay } from './link-transport.ts';
 import type { CseAddress, LinkTransport } from './link-transport.ts';
-import { loadPsk } from './psk-credentials.ts';
+import { PskRing } from './psk-ring.ts';
 
 /** What the DTLS side of a link is made of. */
 export interface DtlsLinkTransportOptions {
@@ -22,6 +21,8 @@ export interface DtlsLinkTransportOptions {
   readonly psk: readonly PskConfig[];
   /** Answers what comes in, by whichever session; without it nothing is listened for. */
   readonly handler?: RequestHandler;
+  /** Told why a file of a key cannot be used, and, with `undefined`, that it can. */
+  readonly onKey?: (keyFile: string, failure: string | undefined) => void;
 }
 
 interface Listener {
@@ -39,19 +40,24 @@ const bindingsMax = 32;
 export class DtlsLinkTransport implements LinkTransport {
   readonly schemes = ['coaps'] as const;
   readonly #options: DtlsLinkTransportOptions;
+  readonly #ring: PskRing;
   readonly #listener: Listener | undefined;
   readonly #bindings = new Map<string, DtlsBinding>();
+  #isClosed = false;
 
-  private constructor(options: DtlsLinkTransportOptions, listener: Listener | undefined) {
+  private constructor(options: DtlsLinkTransportOptions, ring: PskRing, listener: Listener | undefined) {
     this.#options = options;
+    this.#ring = ring;
     this.#listener = listener;
   }
 
   /** Opens the port for notifications where there are keys; throws `IoError` with the way out when it cannot be had. */
   static async open(options: DtlsLinkTransportOptions): Promise<DtlsLinkTransport> {
     const { host, psk, handler } = options;
+    const ring = new PskRing(options);
     const isCalled = psk.length > 0 && handler !== undefined && host.dtls !== undefined;
-    return new DtlsLinkTransport(options, isCalled ? await listen(options, host.dtls, handler) : undefined);
+    const listener = isCalled ? await listen(options, ring, host.dtls, handler) : undefined;
+    return new DtlsLinkTransport(options, ring, listener);
   }
 
   obstacleTo(pointOfAccess: PointOfAccess): string | undefined {
@@ -61,11 +67,21 @@ export class DtlsLinkTransport implements LinkTransport {
     return `there is no key for ${host}; give one under security.psk: { host: ${host}, identity: …, keyFile: … }`;
   }
 
+  /** The session is looked up for each request: one that was left is opened again for whoever still asks there. */
   bindingTo(_cse: CseAddress, pointOfAccess: PointOfAccess): Binding {
+    return {
+      send: (request, options) => this.#sessionAt(pointOfAccess).send(request, options),
+      // It ends with the link or when its CSE is left, not with one of those who use it.
+      close: () => Promise.resolve(),
+    };
+  }
+
+  #sessionAt(pointOfAccess: PointOfAccess): Binding {
+    if (this.#isClosed) return noWay('the link is closed');
     const { host: name, port } = pointOfAccess;
     const key = `${name}|${port}`;
     const known = this.#bindings.get(key);
-    if (known !== undefined) return sharing(known);
+    if (known !== undefined) return known;
     const psk = keyFor(this.#options.psk, name);
     const { host, link, handler } = this.#options;
     const { dtls, clock, entropy, network } = host;
@@ -74,14 +90,14 @@ export class DtlsLinkTransport implements LinkTransport {
     const binding = new DtlsBinding({
       library: dtls,
       openSocket: () => network.openDatagram({ localAddress: link.localAddress }),
-      resolvePeer: async () => ({ address: await network.resolve(name), port }),
-      credentials: () => loadPsk(host.filesystem, psk),
+      resolvePeer: async () => ({ address: await this.#ring.resolve(name), port }),
+      credentials: () => this.#ring.load(psk),
       clock,
       entropy,
       ...(handler === undefined ? {} : { handler }),
     });
     this.#bindings.set(key, binding);
-    return sharing(binding);
+    return binding;
   }
 
   ownPointOfAccess(pointOfAccess: PointOfAccess): string {
@@ -98,6 +114,7 @@ export class DtlsLinkTransport implements LinkTransport {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     const bindings = [...this.#bindings.values()];
     this.#bindings.clear();
     await Promise.all([this.#listener?.endpoint.close(), ...bindings.map((binding) => binding.close())]);
@@ -105,22 +122,16 @@ export class DtlsLinkTransport implements LinkTransport {
 }
 
 async function listen(
-  { host, link, psk }: DtlsLinkTransportOptions,
+  { host, link }: DtlsLinkTransportOptions,
+  ring: PskRing,
   dtls: () => Promise<DtlsLibrary>,
   handler: RequestHandler,
 ): Promise<Listener> {
-  const { clock, entropy, network, filesystem } = host;
+  const { clock, entropy, network } = host;
   const library = await dtls();
-  const keys: { readonly from: string | undefined; readonly credentials: DtlsCredentials }[] = [];
-  for (const each of psk) {
-    const from = each.host === undefined ? undefined : await network.resolve(each.host).catch(() => '');
-    keys.push({ from, credentials: await loadPsk(filesystem, each) });
-  }
-  const keyOf = (identity: string, { address }: SocketAddress): Uint8Array | undefined => {
-    const known = keys.filter(({ credentials }) => credentials.identity === identity);
-    const best = known.find(({ from }) => from === address) ?? known.find(({ from }) => from === undefined);
-    return (best ?? known[0])?.credentials.key;
-  };
+  await ring.loadAll();
+  const keyOf = (identity: string, from: SocketAddress): Uint8Array | undefined =>
+    ring.keyOf(identity, from.address);
   const socket = await openLinkSocket(network, link, 'securePort');
   const server = new DtlsServer({ socket, library, keyOf, clock, entropy });
   const endpoint = new CoapEndpoint({ socket: server, clock, entropy });
@@ -132,9 +143,4 @@ async function listen(
 
 function keyFor(psk: readonly PskConfig[], host: string): PskConfig | undefined {
   return psk.find((each) => each.host === host) ?? psk.find((each) => each.host === undefined);
-}
-
-/** The session ends with the link or when its CSE is left, not with one of those who use it. */
-function sharing(binding: DtlsBinding): Binding {
-  return { send: (request, options) => binding.send(request, options), close: () => Promise.resolve() };
 }

@@ -4,6 +4,7 @@
  * The log and the sensors come first, so that readings are stored from the first moment on, whatever the network does. The
  * sockets of the link are opened again and again until its address is there; on them runs the service (service.ts).
  */
+import { LinkedAbort } from '../base/linked-abort.ts';
 import { assert } from '../base/assert.ts';
 import { errorText } from '../base/errors.ts';
 import { millis, streamName } from '../base/units.ts';
@@ -17,7 +18,7 @@ import { every, sleep } from '../host/clock.ts';
 import type { CancelTimer } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import type { DeviceReport } from '../host/reopening-line.ts';
-import type { DeliveryOrder } from '../uplink/lane-options.ts';
+import type { StreamDelivery } from '../uplink/lane-options.ts';
 import { Alarms } from './alarms.ts';
 import { BufferWatch } from './buffer-watch.ts';
 import type { GatewayConfig, LinkConfig } from './config.ts';
@@ -27,6 +28,7 @@ import { LinkMonitor, cellStatus } from './link-monitor.ts';
 import { Service } from './service.ts';
 import { isDelivering } from './service-facts.ts';
 import { StatusBoard } from './status-board.ts';
+import { deliveryOf } from './stream-delivery.ts';
 import type { GatewayEvent, GatewayStatus, LogLevel } from './status.ts';
 import {
   openCapabilityStore,
@@ -125,8 +127,8 @@ export class Gateway {
     this.#board.attach({ log, watch, intake, monitor });
     intake.start();
     monitor.start();
-    const ended = new AbortController();
-    const watching = watch.run(AbortSignal.any([signal, ended.signal]));
+    const ended = new LinkedAbort(signal);
+    const watching = watch.run(ended.signal);
     const stopTelling = every(this.#host.clock, linkTellMs, () =>
       log.setLinkUp(isDelivering(this.#service?.facts())),
     );
@@ -146,7 +148,7 @@ export class Gateway {
   #streams(): StreamOptions[] {
     return [
       ...this.#config.sensors.flatMap(({ streams, serialLine }) =>
-        streams.map(({ class: durability, order: _, ...stream }) => ({
+        streams.map(({ class: durability, order: _, batch: _batch, ...stream }) => ({
           ...stream,
           durability,
           // A sensor that keeps its lines until they are stored can wait; what it was told is stored is not given up.
@@ -252,11 +254,11 @@ export class Gateway {
     const access = await this.#openAccess(downlink, signal);
     try {
       await downlink.open();
-      const streams = new Map<StreamName, DeliveryOrder>([
+      const streams = new Map<StreamName, StreamDelivery>([
         ...this.#config.sensors.flatMap((sensor) =>
-          sensor.streams.map(({ name, order }) => [name, order] as const),
+          sensor.streams.map((stream) => [stream.name, deliveryOf(stream)] as const),
         ),
-        [resultStream, 'inOrder'],
+        [resultStream, { order: 'inOrder' }],
       ]);
       const wayDown = new WayDown({
         clock: this.#host.clock,
@@ -294,10 +296,12 @@ export class Gateway {
           host: this.#host,
           link: this.#link,
           deadlineMs,
+          requestsMax: this.#config.uplink.requestsMax,
           handler: (request) => downlink.handle(request),
           mqtt: this.#config.mqtt,
           security: this.#config.security,
           onBroker: (broker, failure) => this.#tellBroker(broker, failure),
+          onKey: (keyFile, failure) => this.#telling.alarms.set(`key ${keyFile}`, failure),
         });
         this.#telling.alarms.clear('link');
         this.#telling.log(

@@ -1,3 +1,4 @@
+import { LinkedAbort } from '../base/linked-abort.ts';
 import { epoch as toEpoch, millis } from '../base/units.ts';
 import type { Clock } from '../host/clock.ts';
 import { randomHex } from '../host/entropy.ts';
@@ -209,10 +210,10 @@ async function verify(
 ): Promise<WorkOutcome> {
   const nonce = randomHex(options.entropy, 6);
   const { target } = transaction;
-  const giveUp = new AbortController();
+  const giveUp = new LinkedAbort(work.signal);
   // Before the deadline of the phase, so that the outcome says what was missing.
   let cancel = options.clock.schedule(millis(0.9 * work.deadlineMs), () => giveUp.abort());
-  const echo = options.downlink.awaitEcho(nonce, AbortSignal.any([work.signal, giveUp.signal])).then(
+  const echo = options.downlink.awaitEcho(nonce, giveUp.signal).then(
     () => true,
     () => false,
   );

@@ -6,6 +6,7 @@ import type { PointOfAccess } from '../onem2m/address.ts';
 import type { RequestHandler } from '../onem2m/binding.ts';
 import { CseClient } from '../onem2m/cse-client.ts';
 import { ResponseStatusCode } from '../onem2m/enums.ts';
+import { RequestWindows } from '../onem2m/request-window.ts';
 import { CoapLinkTransport } from './coap-link-transport.ts';
 import { noSecurity, plainMqtt } from './config.ts';
 import type { LinkConfig, MqttConfig, SecurityConfig } from './config.ts';
@@ -20,6 +21,8 @@ export interface LinkAccessOptions {
   readonly link: LinkConfig;
   /** Time for a request unless its caller says otherwise. */
   readonly deadlineMs: Millis;
+  /** Requests in flight to one CSE at most. */
+  readonly requestsMax?: number;
   /**
    * Answers what comes in, by whatever protocol. Without it the link serves to ask only: beside a gateway that runs it takes
    * nothing away from it.
@@ -30,6 +33,8 @@ export interface LinkAccessOptions {
   readonly security?: SecurityConfig;
   /** Told when the session at a broker is lost or cannot be opened, and, with `undefined`, when it is there. */
   readonly onBroker?: (broker: string, failure: string | undefined) => void;
+  /** Told why a file of a pre-shared key cannot be used, and, with `undefined`, that it can. */
+  readonly onKey?: (keyFile: string, failure: string | undefined) => void;
 }
 
 /**
@@ -40,33 +45,44 @@ export class LinkAccess {
   readonly #host: Host;
   readonly #deadlineMs: Millis;
   readonly #transports: readonly LinkTransport[];
+  readonly #windows: RequestWindows;
 
-  private constructor({ host, deadlineMs }: LinkAccessOptions, transports: readonly LinkTransport[]) {
+  private constructor(options: LinkAccessOptions, transports: readonly LinkTransport[]) {
+    const { host, deadlineMs, requestsMax } = options;
     this.#host = host;
     this.#deadlineMs = deadlineMs;
     this.#transports = transports;
+    const max = requestsMax === undefined ? {} : { max: requestsMax };
+    this.#windows = new RequestWindows(host.clock, max);
   }
 
   /** Opens the sockets on the address of the link; throws `IoError` with the way out when the address is not there. */
   static async open(options: LinkAccessOptions): Promise<LinkAccess> {
-    const { host, link, handler, mqtt = plainMqtt, security = noSecurity, onBroker } = options;
-    return new LinkAccess(options, [
-      await CoapLinkTransport.open(host, link, handler ?? refuse),
-      await DtlsLinkTransport.open({
+    const { host, link, handler, mqtt = plainMqtt, security = noSecurity, onBroker, onKey } = options;
+    const coap = await CoapLinkTransport.open(host, link, handler ?? refuse);
+    const answering = handler === undefined ? {} : { handler };
+    try {
+      const dtls = await DtlsLinkTransport.open({
         host,
         link,
         psk: security.psk ?? [],
-        ...(handler === undefined ? {} : { handler }),
-      }),
-      new MqttLinkTransport({
+        ...answering,
+        ...(onKey === undefined ? {} : { onKey }),
+      });
+      const mqttTransport = new MqttLinkTransport({
         host,
         link,
         mqtt,
         security,
-        ...(handler === undefined ? {} : { handler }),
+        ...answering,
         ...(onBroker === undefined ? {} : { onState: onBroker }),
-      }),
-    ]);
+      });
+      return new LinkAccess(options, [coap, dtls, mqttTransport]);
+    } catch (error) {
+      // Its socket would be in the way of the next attempt.
+      await coap.close();
+      throw error;
+    }
   }
 
   /** A client for a CSE. Never throws: what is wrong with the address shows in each outcome. */
@@ -74,7 +90,12 @@ export class LinkAccess {
     const way = this.#wayTo(cse.pointOfAccess);
     return new CseClient({
       binding:
-        typeof way === 'string' ? noWay(way) : way.transport.bindingTo(cse, way.pointOfAccess, originator),
+        typeof way === 'string'
+          ? noWay(way)
+          : this.#windows.bindingThrough(
+              cse.pointOfAccess,
+              way.transport.bindingTo(cse, way.pointOfAccess, originator),
+            ),
       originator,
       entropy: this.#host.entropy,
       deadlineMs: this.#deadlineMs,

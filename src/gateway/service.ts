@@ -6,6 +6,7 @@
  * doubt with regard to it until they are settled. Nothing is delivered before this process holds an epoch of its own
  * (transition.ts) and the switch that follows has said where each stream goes.
  */
+import { LinkedAbort } from '../base/linked-abort.ts';
 import { assert } from '../base/assert.ts';
 import { errorText } from '../base/errors.ts';
 import { aeId, epoch as toEpoch, millis, seq as toSeq } from '../base/units.ts';
@@ -30,7 +31,7 @@ import type { CseClient } from '../onem2m/cse-client.ts';
 import { ResponseStatusCode } from '../onem2m/enums.ts';
 import type { RadioSample } from '../radio/radio-sample.ts';
 import type { Destination } from '../uplink/destination.ts';
-import type { DeliveryOrder, Exchange, UplinkObserver } from '../uplink/lane-options.ts';
+import type { StreamDelivery, Exchange, UplinkObserver } from '../uplink/lane-options.ts';
 import { Uplink } from '../uplink/uplink.ts';
 import { keepPolling } from './command-poll.ts';
 import { keepDiscovering } from './candidate-search.ts';
@@ -53,7 +54,7 @@ import type { WayDown } from './way-down.ts';
 export interface ServiceOptions {
   readonly host: Host;
   readonly config: GatewayConfig;
-  readonly streams: ReadonlyMap<StreamName, DeliveryOrder>;
+  readonly streams: ReadonlyMap<StreamName, StreamDelivery>;
   readonly log: ReadingLog;
   readonly access: Pick<LinkAccess, 'cseClient' | 'pointOfAccessFor' | 'obstacleTo' | 'leave'>;
   readonly linkName: string;
@@ -88,7 +89,7 @@ export class Service {
   #counts = { completed: 0, rolledBack: 0, failed: 0 };
   #responseMs: Millis | undefined;
   #repairing: AbortController | undefined;
-  #sweeping: { readonly abort: AbortController; readonly done: Promise<void> } | undefined;
+  #sweeping: { readonly abort: LinkedAbort; readonly done: Promise<void> } | undefined;
   #isFollowing = false;
   /** Commands may wait at the serving CSE, or our address there may be an old one: the process, or the path, was down. */
   #isToRefresh = true;
@@ -295,11 +296,11 @@ export class Service {
       this.#options.downlink.retryFailed();
       // Fenced, somebody else with our identity may serve at the very CSE that we would release.
       if (signal.aborted || this.#runner.isBusy || this.#state.kind === 'fenced') continue;
-      const abort = new AbortController();
-      const either = AbortSignal.any([signal, abort.signal]);
-      const done = this.#owed.sweep(inUse(this.#state), either);
+      const abort = new LinkedAbort(signal);
+      const done = this.#owed.sweep(inUse(this.#state), abort.signal);
       this.#sweeping = { abort, done };
       await done;
+      abort.release();
       this.#sweeping = undefined;
     }
   }

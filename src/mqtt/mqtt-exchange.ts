@@ -184,7 +184,9 @@ export class MqttExchange {
       };
       const onAbort = (): void => settle(err({ kind: 'cancelled', message: `request ${key} cancelled` }));
       const cancel = this.#clock.schedule(deadlineMs, () => {
-        settle(err({ kind: 'deadline', message: `no answer to request ${key} within ${deadlineMs} ms` }));
+        settle(
+          err({ kind: 'deadline', message: `no answer from ${route.receiver} within ${deadlineMs} ms` }),
+        );
       });
       signal?.addEventListener('abort', onAbort, { once: true });
       this.#pending.set(key, {

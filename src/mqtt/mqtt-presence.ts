@@ -259,7 +259,8 @@ export class MqttPresence {
       names.map((name) => this.#subscribe(live, name, this.#options.openMs ?? openMsDefault)),
     );
     const failed = results.find((result) => !result.ok);
-    if (failed !== undefined && this.#live === live) this.#lost(live, failed.error.message, refusedMsMax);
+    if (failed !== undefined && this.#live === live)
+      this.#lost(live, failed.error.message, refusedMsMax, true);
     if (this.#live !== live) return err(this.#lastFailure);
     onState?.(undefined);
     return ok(live);
@@ -298,16 +299,18 @@ export class MqttPresence {
     this.#lost(live, `the broker has not been heard for ${Math.round(silentMs)} ms`, unreachableMsMax);
   }
 
-  #lost(live: Live, reason: string, pauseMsMax: Millis): void {
+  #lost(live: Live, reason: string, pauseMsMax: Millis, isOurs = false): void {
     if (this.#live !== live) return;
     this.#live = undefined;
     this.#past = sum(this.#past, live.exchange.counters);
     if (live.session.isOpen) live.session.abort();
     if (this.#clock.monotonicMs() - live.sinceMs >= stableMs) this.#failures = 0;
     const isRow = this.#failures >= suspiciousCount && pauseMsMax === refusedMsMax;
-    const guess = isRow
-      ? `; another client with the identifier ${this.#options.clientId} may be ending it`
-      : '';
+    // A refused subscription ends the session here: nobody else does.
+    const guess =
+      isRow && !isOurs
+        ? `; another client with the identifier ${this.#options.clientId} may be ending it`
+        : '';
     const lost: DeliveryError = { kind: 'unreachable', message: `MQTT session lost: ${reason}${guess}` };
     live.exchange.fail(lost);
     this.#fail(lost, pauseMsMax);

@@ -35,8 +35,8 @@ const outstandingMax = 256;
 const earlyMax = 256;
 const closeMs = millis(500);
 const noSubscriberCode = 16;
-/** MQTT 5 packets may grow by their properties; topic and header have room in this, too. */
-const overheadBytes = 1024;
+/** What a publication takes beside topic and payload: headers, packet identifier, its expiry as the one property. */
+const overheadBytes = 16;
 
 /** An open session. Nothing here throws or rejects: outcomes are values. */
 export class MqttSession {
@@ -45,7 +45,7 @@ export class MqttSession {
   readonly sessionPresent: boolean;
   readonly #client: MqttClient;
   readonly #options: MqttSessionOptions;
-  readonly #payloadBytesMax: number;
+  readonly #packetBytesMax: number;
   readonly #qosMax: 0 | 1;
   /** Messages that the broker takes before it has acknowledged the first of them. */
   readonly #windowMax: number;
@@ -72,7 +72,7 @@ export class MqttSession {
     this.sessionPresent = connack.sessionPresent;
     const { receiveMaximum, maximumPacketSize, maximumQoS } = connack.properties ?? {};
     this.#windowMax = Math.min(outstandingMax, receiveMaximum ?? outstandingMax);
-    this.#payloadBytesMax = Math.min(packetBytesMax, maximumPacketSize ?? packetBytesMax) - overheadBytes;
+    this.#packetBytesMax = Math.min(packetBytesMax, maximumPacketSize ?? packetBytesMax);
     this.#qosMax = maximumQoS === 0 ? 0 : 1;
     this.#heardMs = options.clock.monotonicMs();
     // One cause may raise `error` twice (TLS) and `close` after it; only the first counts.
@@ -120,11 +120,12 @@ export class MqttSession {
     payload: Uint8Array,
     options: MqttCallOptions & { readonly expiryMs?: Millis },
   ): Promise<Result<void, DeliveryError>> {
-    if (payload.length > this.#payloadBytesMax) {
+    const wholeBytes = payload.length + Buffer.byteLength(topic) + overheadBytes;
+    if (wholeBytes > this.#packetBytesMax) {
       return Promise.resolve(
         err({
           kind: 'unreachable',
-          message: `MQTT message of ${payload.length} bytes; at most ${this.#payloadBytesMax} leave here`,
+          message: `MQTT packet of ${wholeBytes} bytes; the broker and this side take at most ${this.#packetBytesMax}`,
         }),
       );
     }
@@ -152,7 +153,10 @@ export class MqttSession {
     const [first = '', ...others] = filters;
     const what = `subscribe to ${first}${others.length === 0 ? '' : ` and ${others.length} more`}`;
     return this.#ask(what, options, (done) => {
-      this.#client.subscribe([...filters], { qos: 1 }, (error) => done(failureOf(error)));
+      this.#client.subscribe([...filters], { qos: 1 }, (error) => {
+        const failure = failureOf(error);
+        done(failure && { ...failure, reason: `${failure.reason}; does the broker's access list allow it?` });
+      });
       return () => undefined;
     });
   }

@@ -25,6 +25,20 @@ export const flag = (short: string): Entry => [short, undefined, 'flag'];
 /** A list. */
 export const listOf = (short: string, inner?: () => Shape): Entry => [short, inner, 'list'];
 
+/** What a resource must be like to match: in filter criteria and in the criteria of a subscription. */
+export const resourceConditions: Shape = {
+  createdBefore: ['crb'],
+  createdAfter: ['cra'],
+  modifiedSince: ['ms'],
+  unmodifiedSince: ['us'],
+  stateTagSmaller: number('sts'),
+  stateTagBigger: number('stb'),
+  expireBefore: ['exb'],
+  expireAfter: ['exa'],
+  sizeAbove: number('sza'),
+  sizeBelow: number('szb'),
+};
+
 const schedule: Shape = { scheduleEntry: texts('sce') };
 
 const context: Shape = {
@@ -71,16 +85,7 @@ const criteria: Shape = {
   childResourceType: numbers('chty'),
   operationMonitor: listOf('om', () => operationMonitor),
   missingData: ['md', (): Shape => ({ number: number('num'), duration: ['dur'] })],
-  createdBefore: ['crb'],
-  createdAfter: ['cra'],
-  modifiedSince: ['ms'],
-  unmodifiedSince: ['us'],
-  stateTagSmaller: number('sts'),
-  stateTagBigger: number('stb'),
-  expireBefore: ['exb'],
-  expireAfter: ['exa'],
-  sizeAbove: number('sza'),
-  sizeBelow: number('szb'),
+  ...resourceConditions,
   filterOperation: number('fo'),
 };
 

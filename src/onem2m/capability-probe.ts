@@ -24,6 +24,7 @@ import type { Binding } from './binding.ts';
 import { ResourceType, ResponseStatusCode, ResultContent } from './enums.ts';
 import { encodeTimestamp, parseTimestamp } from './primitives.ts';
 import { productOf } from './quirks.ts';
+import type { CseBase } from './resources.ts';
 
 /** What a probe works with. */
 export interface ProbeOptions {
@@ -135,7 +136,7 @@ export class CapabilityProbe {
   #read(dialect: ProbeDialect, answered: CseOutcome): FirstContact {
     const { clock, cseId } = this.#options;
     const response = answered.ok ? answered.value : undefined;
-    const cseBase = response?.primitiveContent?.cseBase;
+    const cseBase = soundPart(response?.primitiveContent?.cseBase);
     const originatingTimestamp = response?.originatingTimestamp ?? this.#heardTime;
     const hasReleaseThreeOptions = dialect.optionSet === 'r3';
     const traces = {
@@ -284,6 +285,29 @@ export class CapabilityProbe {
     const deadlineMs = this.#options.deadlineMs ?? defaultDeadlineMs;
     return new CseClient({ binding: counted, originator: this.#stem, entropy, deadlineMs });
   }
+}
+
+const textAttributes = [
+  'cseId',
+  'resourceName',
+  'resourceId',
+  'creationTime',
+  'lastModifiedTime',
+  'currentTime',
+] as const;
+const listAttributes = ['contentSerialization', 'pointOfAccess', 'supportedReleaseVersions'] as const;
+
+/** A CSEBase without what is not of its kind among the attributes that are looked at: nonsense tells nothing. */
+function soundPart(cseBase: unknown): CseBase | undefined {
+  if (typeof cseBase !== 'object' || cseBase === null) return undefined;
+  const sound: Record<string, unknown> = { ...cseBase };
+  for (const name of textAttributes) if (typeof sound[name] !== 'string') delete sound[name];
+  for (const name of listAttributes) {
+    const list = sound[name];
+    const isSound = Array.isArray(list) && list.every((each) => typeof each === 'string');
+    if (!isSound) delete sound[name];
+  }
+  return sound;
 }
 
 /** The CSE is there and does not take what is written like this. */

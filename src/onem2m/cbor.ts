@@ -36,6 +36,7 @@ const options: Options & { int64AsNumber: boolean } = {
   int64AsNumber: true,
 };
 const codec = new Encoder(options);
+const mapCodec = new Encoder({ ...options, mapsAsObjects: false });
 
 /** Encodes plain data (null, booleans, finite numbers, text, arrays, objects). Throws `EncodeError` otherwise. */
 export function encodeCbor(value: unknown): Uint8Array {
@@ -45,21 +46,34 @@ export function encodeCbor(value: unknown): Uint8Array {
 
 /** Decodes foreign octets after checking their shape; throws `DecodeError` naming what is wrong and where. */
 export function decodeCbor(data: Uint8Array): unknown {
-  const texts = scanCbor(data);
+  return decodeScanned(data, scanCbor(data), codec);
+}
+
+/**
+ * The same for a format whose maps have integers as keys beside texts, as SenML has them: each map becomes a `Map`.
+ */
+export function decodeCborMaps(data: Uint8Array): unknown {
+  return decodeScanned(data, scanCbor(data, { hasIntegerKeys: true }), mapCodec);
+}
+
+function decodeScanned(data: Uint8Array, texts: readonly number[], by: Encoder): unknown {
   try {
-    return codec.decode(texts.length === 0 ? data : withTexts(data, texts));
+    return by.decode(texts.length === 0 ? data : withTexts(data, texts));
   } catch (cause) {
     throw new DecodeError(`body is not CBOR: ${errorText(cause)} (${hexExcerpt(data)})`, { cause });
   }
 }
 
 /**
- * Walks one CBOR item without building it. Refuses tags, indefinite lengths, keys that are no text, integers beyond
- * ±(2^53-1), simple values other than false, true, null and undefined, nesting over 32, over 65,536 octets, too many maps
+ * Walks one CBOR item without building it. Refuses tags, indefinite lengths, keys that are no text (integers pass where
+ * `hasIntegerKeys` says so), integers beyond ±(2^53-1), simple values other than false, true, null and undefined, nesting over 32, over 65,536 octets, too many maps
  * or octet strings, lengths and counts beyond the octets left, and octets after the item. What passes decodes without a
  * throw. Returns where the octet strings begin that stand for texts.
  */
-export function scanCbor(data: Uint8Array): readonly number[] {
+export function scanCbor(
+  data: Uint8Array,
+  { hasIntegerKeys = false }: { readonly hasIntegerKeys?: boolean } = {},
+): readonly number[] {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   // One entry per open container: items still to come, and whether the next one is a map key.
   const remaining: number[] = [1];
@@ -85,7 +99,8 @@ export function scanCbor(data: Uint8Array): readonly number[] {
     const initial = data[offset] ?? 0;
     const major = initial >> 5;
     const isKey = isMap[level] === true && left % 2 === 0;
-    if (isKey && major !== 2 && major !== 3) refuse('a map key that is not text');
+    const isKeyAllowed = major === 2 || major === 3 || (hasIntegerKeys && major < 2);
+    if (isKey && !isKeyAllowed) refuse('a map key that is not text');
     const { value, size } = readArgument(view, offset, initial, refuse);
     const start = offset;
     offset += size;

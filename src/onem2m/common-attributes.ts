@@ -33,3 +33,17 @@ export interface ResourceReference {
   type?: number;
   value?: string;
 }
+
+/** What a resource must be like to match: in filter criteria and in the criteria of a subscription (TS-0004 6.3.5.8, 8.2.2). */
+export interface ResourceConditions {
+  createdBefore?: string;
+  createdAfter?: string;
+  modifiedSince?: string;
+  unmodifiedSince?: string;
+  stateTagSmaller?: number;
+  stateTagBigger?: number;
+  expireBefore?: string;
+  expireAfter?: string;
+  sizeAbove?: number;
+  sizeBelow?: number;
+}

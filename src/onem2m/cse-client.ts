@@ -4,7 +4,7 @@ import type { Result } from '../base/result.ts';
 import type { Millis } from '../base/units.ts';
 import { randomHex } from '../host/entropy.ts';
 import type { Entropy } from '../host/entropy.ts';
-import type { Binding, DeliveryError } from './binding.ts';
+import type { Binding, DeliveryError, SendOptions } from './binding.ts';
 import { FilterUsage, Operation, ResponseType, ResultContent, isSuccess, statusText } from './enums.ts';
 import type { ResourceType } from './enums.ts';
 import { releaseVersion } from './primitives.ts';
@@ -27,9 +27,8 @@ export type CseFailure = Rejection | DeliveryError;
 export type CseOutcome = Result<ResponsePrimitive, CseFailure>;
 
 /** Per-request settings; the deadline falls back to that of the client. */
-export interface CallOptions {
+export interface CallOptions extends Omit<SendOptions, 'deadlineMs'> {
   readonly deadlineMs?: Millis;
-  readonly signal?: AbortSignal;
   readonly resultContent?: ResultContent;
   /** Originator other than that of the client. */
   readonly from?: string;
@@ -140,21 +139,19 @@ export class CseClient {
 
   /** Any request primitive; identifier, originator and release version are filled in. */
   async request(request: RequestCall, options: CallOptions = {}): Promise<CseOutcome> {
-    const { resultContent } = options;
+    const { resultContent, from, requestIdentifier, expires, ...sending } = options;
     const deadlineMs = options.deadlineMs ?? this.#deadlineMs;
-    const expires = options.expires ?? isLeftToItself(request);
     const primitive: RequestPrimitive = {
-      ...(expires ? { requestExpirationTimestamp: expirationWithin(deadlineMs) } : {}),
+      ...((expires ?? isLeftToItself(request))
+        ? { requestExpirationTimestamp: expirationWithin(deadlineMs) }
+        : {}),
       ...request,
-      from: options.from ?? this.originator,
-      requestIdentifier: options.requestIdentifier ?? randomHex(this.#entropy, 6),
+      from: from ?? this.originator,
+      requestIdentifier: requestIdentifier ?? randomHex(this.#entropy, 6),
       releaseVersionIndicator: releaseVersion,
       ...(resultContent === undefined ? {} : { resultContent }),
     };
-    const sent = await this.#binding.send(primitive, {
-      deadlineMs,
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
-    });
+    const sent = await this.#binding.send(primitive, { ...sending, deadlineMs });
     if (!sent.ok) return sent;
     const response = sent.value;
     if (isSuccess(response.responseStatusCode)) return ok(response);

@@ -24,6 +24,7 @@ import {
   references,
   texts,
   universal,
+  resourceConditions,
 } from './attribute-names.ts';
 import type { Shape } from './attribute-names.ts';
 
@@ -94,16 +95,7 @@ const filterCriteria: Shape = {
   filterUsage: number('fu'),
   resourceType: numbers('ty'),
   labels: texts('lbl'),
-  createdBefore: ['crb'],
-  createdAfter: ['cra'],
-  modifiedSince: ['ms'],
-  unmodifiedSince: ['us'],
-  stateTagSmaller: number('sts'),
-  stateTagBigger: number('stb'),
-  expireBefore: ['exb'],
-  expireAfter: ['exa'],
-  sizeAbove: number('sza'),
-  sizeBelow: number('szb'),
+  ...resourceConditions,
   contentFilterType: texts('cty'),
   level: number('lvl'),
   offset: number('ofst'),

@@ -62,7 +62,12 @@ const rememberedMax = 1_024;
 const emptyMsMin = 1_000;
 
 type Polled =
-  | { readonly kind: 'polled'; readonly requests: readonly RequestPrimitive[] }
+  | {
+      readonly kind: 'polled';
+      readonly requests: readonly RequestPrimitive[];
+      /** What of the answer cannot be read. */
+      readonly malformed: readonly string[];
+    }
   | { readonly kind: 'failed'; readonly message: string }
   | { readonly kind: 'gone' }
   | { readonly kind: 'refused' };
@@ -100,6 +105,7 @@ export class PollingChannel {
       if (failures > 0) onFailure?.(undefined);
       failures = 0;
       for (const request of polled.requests) await this.#serve(request, signal);
+      for (const message of polled.malformed) onFailure?.(message);
       const tookMs = clock.monotonicMs() - beganMs;
       if (polled.requests.length === 0 && tookMs < emptyMsMin) await this.#wait(1, signal);
     }
@@ -113,14 +119,18 @@ export class PollingChannel {
     if (!outcome.ok) return emptyOr(outcome.error);
     const { requestPrimitive } = outcome.value.primitiveContent ?? {};
     const requests: RequestPrimitive[] = [];
+    // The CSE has let go of what it handed out: one that cannot be read must not take the others along.
+    const malformed: string[] = [];
     for (const nested of Array.isArray(requestPrimitive) ? requestPrimitive : [requestPrimitive]) {
       try {
         requests.push(requestOf(nested));
       } catch (error) {
-        return { kind: 'failed', message: `${this.#pollingUri}: ${errorText(error)}` };
+        malformed.push(`${this.#pollingUri}: ${errorText(error)}`);
       }
     }
-    return { kind: 'polled', requests };
+    const [message] = malformed;
+    if (requests.length === 0 && message !== undefined) return { kind: 'failed', message };
+    return { kind: 'polled', requests, malformed };
   }
 
   /** Hands a request over, or finds what was answered before, and brings the answer up. */
@@ -188,7 +198,7 @@ export class PollingChannel {
 function emptyOr(failure: CseFailure): Polled {
   // A CSE that says nothing until the poll is over differs from a dead one only for the other requests of the link.
   const isEmpty = isRejectedWith(failure, ResponseStatusCode.requestTimeout) || failure.kind === 'deadline';
-  if (isEmpty) return { kind: 'polled', requests: [] };
+  if (isEmpty) return { kind: 'polled', requests: [], malformed: [] };
   if (isRejectedWith(failure, ResponseStatusCode.notFound)) return { kind: 'gone' };
   if (isRejectedWith(failure, ResponseStatusCode.originatorHasNoPrivilege)) return { kind: 'refused' };
   return { kind: 'failed', message: failure.message };

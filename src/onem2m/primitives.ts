@@ -7,24 +7,15 @@ import type {
   ResponseType,
   ResultContent,
 } from './enums.ts';
+import type { ResourceConditions } from './common-attributes.ts';
 import type { PrimitiveContent } from './resources.ts';
 
 /** Filter criteria (TS-0004 8.2.2, `fc`). Repeated labels mean OR, different tags AND. */
-export interface FilterCriteria {
+export interface FilterCriteria extends ResourceConditions {
   filterUsage?: FilterUsage;
   filterOperation?: FilterOperation;
   resourceType?: number[];
   labels?: string[];
-  createdBefore?: string;
-  createdAfter?: string;
-  modifiedSince?: string;
-  unmodifiedSince?: string;
-  stateTagSmaller?: number;
-  stateTagBigger?: number;
-  expireBefore?: string;
-  expireAfter?: string;
-  sizeAbove?: number;
-  sizeBelow?: number;
   contentFilterType?: string[];
   level?: number;
   offset?: number;

@@ -4,7 +4,7 @@
  * who wrote the representation; what came from outside is a claim to be checked where it is used.
  */
 
-import type { CommonAttributes, ResourceReference } from './common-attributes.ts';
+import type { CommonAttributes, ResourceConditions, ResourceReference } from './common-attributes.ts';
 import type { Battery, CmdhMgmtObj, MgmtCmd, NodeResource } from './mgmt-resources.ts';
 
 /** When something is, `se`: `"second minute hour day month weekday year"`. */
@@ -117,22 +117,12 @@ export interface FlexContainer extends CapacityAttributes {
 }
 
 /** Event notification criteria `enc` (TS-0004 6.3.5.8). */
-export interface EventNotificationCriteria {
+export interface EventNotificationCriteria extends ResourceConditions {
   notificationEventType?: number[];
   attribute?: string[];
   childResourceType?: number[];
   operationMonitor?: OperationMonitor[];
   missingData?: { number?: number; duration?: string };
-  createdBefore?: string;
-  createdAfter?: string;
-  modifiedSince?: string;
-  unmodifiedSince?: string;
-  stateTagSmaller?: number;
-  stateTagBigger?: number;
-  expireBefore?: string;
-  expireAfter?: string;
-  sizeAbove?: number;
-  sizeBelow?: number;
   filterOperation?: number;
 }
 

@@ -17,7 +17,7 @@ export interface EmittedStream {
   readonly valueOf?: (producerSeq: number) => unknown;
 }
 
-/** One reading as a CSE holds it. */
+/** One reading as a CSE holds it: those of one batch are each an instance here, in their order and with its name. */
 export interface HeldInstance {
   readonly cseId: CseId;
   readonly stream: StreamName;
@@ -25,7 +25,7 @@ export interface HeldInstance {
   readonly container?: string;
   /** The producer's number in its content. */
   readonly producerSeq: number;
-  /** Resource name of the contentInstance, unique within its container. */
+  /** Resource name of the contentInstance, unique within its container; several readings may share it. */
   readonly recordName: string;
   readonly labels: readonly string[];
   /** When the CSE created it, on the clock of the handovers. */

@@ -16,7 +16,7 @@ export function encodePayload(value: unknown): Uint8Array {
 export function encodeInstance(record: StoredRecord, epoch: Epoch): Record<string, unknown> {
   const { producerSeq, wall } = record;
   return {
-    v: valueOf(record.payload),
+    v: decodePayload(record.payload),
     q: record.seq,
     t: wall.unixMs,
     e: epoch,
@@ -26,7 +26,7 @@ export function encodeInstance(record: StoredRecord, epoch: Epoch): Record<strin
 }
 
 /** The value in a record's octets; octets that an older run wrote in another form travel as text. */
-function valueOf(payload: Uint8Array): unknown {
+export function decodePayload(payload: Uint8Array): unknown {
   try {
     return decodeCbor(payload);
   } catch (error) {

@@ -1,5 +1,6 @@
 import type { Millis, Seq, StreamName } from '../base/units.ts';
 import type { StoredRecord } from '../buffer/record.ts';
+import type { BatchRule } from './batch.ts';
 import type { Destination } from './destination.ts';
 
 /** What of the log a lane works on. */
@@ -19,6 +20,10 @@ export interface RecordSource {
   markBacklog(stream: StreamName, throughSeq: Seq): Promise<boolean>;
   /** Number of the newest stored record of the stream; 0 before the first. */
   lastSeq(stream: StreamName): Seq;
+  /** Whether records of this log are, or were in an earlier run, named by it. */
+  isOwnLogId(logId: string): boolean;
+  /** The run that stores records now. */
+  readonly runId: string;
 }
 
 /** Deadlines and waits of delivery. */
@@ -36,6 +41,15 @@ export interface UplinkSettings {
 /** What of a stream is delivered first after an outage: the oldest, or what is new; see the header of this file. */
 export type DeliveryOrder = 'inOrder' | 'liveFirst';
 
+/** How a stream is delivered. */
+export interface StreamDelivery {
+  readonly order: DeliveryOrder;
+  /** How readings travel together; each on its own when absent. */
+  readonly batch?: BatchRule;
+  /** Unit of the values (RFC 8428 12.1); told with batches. */
+  readonly unit?: string;
+}
+
 /** One request to the serving CSE, when it was sent, and how long its answer, or the wait for none, took. */
 export interface Exchange {
   readonly isAnswered: boolean;
@@ -46,6 +60,7 @@ export interface Exchange {
 /** What lanes tell the gateway. */
 export interface UplinkObserver {
   onExchange(destination: Destination, exchange: Exchange): void;
+  /** Everything of the part up to `seq` is delivered. */
   onDelivered(stream: StreamName, seq: Seq): void;
   /** The CSE no longer knows the AE or a container of it: the context must be repaired. */
   onContextLost(destination: Destination, reason: string): void;

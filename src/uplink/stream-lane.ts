@@ -1,10 +1,17 @@
 /**
- * Delivery of one stream: one record under way at a time, so that the order at the CSE is the order of storing (I3).
+ * Delivery of one stream: one request under way at a time, so that the order at the CSE is the order of storing (I3). A
+ * request carries one record, or several where the stream allows it (batch.ts); below, a record stands for either.
  *
  * A record is named by its log and number, so a repeat of it at the same CSE answers 4105 and counts as delivered. Another
  * CSE does not know the name: a record whose answer is still missing when the stream moves, and the records a crashed run
  * may have delivered without remembering, are in doubt. The lane asks the CSE they may be at before it sends them
  * elsewhere; where that cannot be settled the copy carries the label `baton:indoubt` (I2).
+ *
+ * A run does not know how the one before put records together: its rule may have been another, and part of a batch may be
+ * gone since. So before the first record of each part it asks the CSE that serves, too, for the newest instance in the
+ * container. Because delivery is in order, everything up to the last number in its name is settled, and nothing after it has
+ * arrived. Whatever the answer, batches get the names that an equal run gave them, so a request that was still on its way
+ * when the former process died is a repeat (4105) unless the rule has changed as well.
  *
  * A move is over when nothing is in doubt any more, or when its time is up: what is in doubt then is part of its outcome,
  * for a restart to know of (`Moved`). So a restart has to ask one CSE at most: all else that is pending was sent to one
@@ -22,30 +29,35 @@
  * So each part has an order, a first number and a doubt of its own, here as in the outcome of a move, by which a restart
  * knows which container to ask; a doubt that took both together would cover records that were never sent.
  */
+import { assert } from '../base/assert.ts';
 import type { Seq, StreamName } from '../base/units.ts';
 import { millis, seq as toSeq } from '../base/units.ts';
-import { recordName } from '../buffer/record.ts';
-import type { StoredRecord } from '../buffer/record.ts';
 import { sleep } from '../host/clock.ts';
 import type { Clock } from '../host/clock.ts';
 import { randomFraction } from '../host/entropy.ts';
 import type { Entropy } from '../host/entropy.ts';
 import { isRejectedWith } from '../onem2m/cse-client.ts';
-import type { CseFailure, CseOutcome } from '../onem2m/cse-client.ts';
-import { ResourceType, ResponseStatusCode, ResultContent } from '../onem2m/enums.ts';
-import { encodeInstance } from './instance.ts';
-import { containerOf } from './destination.ts';
+import { ResponseStatusCode } from '../onem2m/enums.ts';
+import type { Batch } from './batch.ts';
 import type { Destination, StreamPart } from './destination.ts';
-import { Doubts } from './doubts.ts';
+import { askByName, askNewest } from './doubt-questions.ts';
+import type { HeldAnswer } from './doubt-questions.ts';
+import { Doubts, isAt, mayHoldYet } from './doubts.ts';
+import type { Doubt } from './doubts.ts';
 import type {
-  DeliveryOrder,
   MoveLimits,
   Moved,
   MovedPart,
   RecordSource,
+  StreamDelivery,
   UplinkObserver,
   UplinkSettings,
 } from './lane-options.ts';
+import { Refusals, isContentRefused } from './refusals.ts';
+import { saysNothing, sendBatch } from './send-batch.ts';
+import type { Sent } from './send-batch.ts';
+import { StreamHeads } from './stream-heads.ts';
+import type { Heads } from './stream-heads.ts';
 import { Turns } from './turns.ts';
 
 /** Label of a copy that another CSE may hold too. */
@@ -53,14 +65,6 @@ export const inDoubtLabel = 'baton:indoubt';
 
 /** Longest wait for a CSE left behind to say whether it holds a record: the stream stands still meanwhile. */
 const questionMsMax = 500;
-
-/** The next record of each part. */
-interface Heads {
-  readonly live: StoredRecord | undefined;
-  readonly backlog: StoredRecord | undefined;
-  /** Number of the next live record, be it stored or not. */
-  readonly nextSeq: Seq;
-}
 
 interface PendingSwitch {
   readonly destination: Destination | undefined;
@@ -78,7 +82,8 @@ export class StreamLane {
   readonly #observer: UplinkObserver;
   readonly #stop = new AbortController();
   #destination: Destination | undefined;
-  readonly #order: DeliveryOrder;
+  readonly #delivery: StreamDelivery;
+  readonly #heads: StreamHeads;
   readonly #turns: Turns;
   readonly #doubts = new Doubts();
   /** Where the parts stand: the first numbers for their destination. */
@@ -100,15 +105,16 @@ export class StreamLane {
   #settling: ((moved: Moved) => void) | undefined;
   #underWay: AbortController | undefined;
   #wake: () => void = () => undefined;
-  /** By part: the record at its head, when it was refused, and how often. */
-  readonly #refused = new Map<StreamPart, { readonly seq: Seq; readonly count: number }>();
+  /** Records below this number are stored without stirring anything. */
+  #noticedFrom: Seq = toSeq(0);
+  readonly #refusals = new Refusals();
   /** Something happened since the log was last looked at. */
   #stirred = false;
   #retryMs: number;
 
   constructor(options: {
     stream: StreamName;
-    order: DeliveryOrder;
+    delivery: StreamDelivery;
     source: RecordSource;
     clock: Clock;
     entropy: Entropy;
@@ -116,7 +122,8 @@ export class StreamLane {
     observer: UplinkObserver;
   }) {
     this.stream = options.stream;
-    this.#order = options.order;
+    this.#delivery = options.delivery;
+    this.#heads = new StreamHeads({ ...options, rule: options.delivery.batch });
     this.#turns = new Turns(options.settings.backlogPercent);
     this.#source = options.source;
     this.#clock = options.clock;
@@ -138,9 +145,10 @@ export class StreamLane {
       }
       this.#settle(heads);
       const destination = this.#destination;
-      const record = this.#choose(heads);
-      if (destination === undefined || record === undefined) await this.#woken();
-      else if (isMarked) await this.#deliver(record, destination);
+      const part = this.#choose(heads);
+      if (destination === undefined) await this.#woken();
+      else if (part === undefined) await this.#woken(heads);
+      else if (isMarked) await this.#deliver(heads, part, destination);
       else if (!this.#isInterrupted()) await this.#backOff();
     }
   }
@@ -153,14 +161,14 @@ export class StreamLane {
 
   /** A record was stored. */
   notice(): void {
-    this.#stir();
+    if (this.#source.lastSeq(this.stream) >= this.#noticedFrom) this.#stir();
   }
 
   /** Records of a part up to `throughSeq` may be at `destination`, or at one nobody can ask, from an earlier run. */
   doubt(part: StreamPart, destination: Destination | undefined, throughSeq: Seq): void {
     const mark = this.#source.backlogThrough(this.stream);
     const through = part === 'live' ? throughSeq : toSeq(Math.min(throughSeq, mark));
-    if (through > 0) this.#doubts.add(part, destination, through);
+    if (through > 0) this.#doubts.inherit(part, destination, through);
   }
 
   /** Whatever is stored may be at `destination`, or at one nobody can ask, from an earlier run. */
@@ -207,8 +215,9 @@ export class StreamLane {
     if (limits.sourceLost) this.#doubts.loseOthers(destination);
     const before = this.#destination;
     const isSame = before?.cseId === destination?.cseId && before?.epoch === destination?.epoch;
-    if (!isSame) this.#firstSeqs = { live: heads.nextSeq, backlog: heads.backlog?.seq };
+    if (!isSame) this.#firstSeqs = { live: heads.nextSeq, backlog: heads.backlog?.records[0].seq };
     if (destination === undefined) this.#wasCut = true;
+    else if (!isSame) this.#doubts.inheritAt(destination);
     this.#destination = destination;
     this.#retryMs = this.#settings.retryMsMin;
     this.#settling = settle;
@@ -221,7 +230,8 @@ export class StreamLane {
   #settle({ backlog, nextSeq }: Heads): void {
     const isDoubtful =
       (this.#doubts.through('live', this.#destination) ?? 0) >= nextSeq ||
-      (backlog !== undefined && (this.#doubts.through('backlog', this.#destination) ?? 0) >= backlog.seq);
+      (backlog !== undefined &&
+        (this.#doubts.through('backlog', this.#destination) ?? 0) >= backlog.records[0].seq);
     if (isDoubtful && this.#destination !== undefined) return;
     this.#settling?.(this.#moved(false));
     this.#settling = undefined;
@@ -244,30 +254,24 @@ export class StreamLane {
     };
   }
 
-  /** The next record of each part. */
   async #look(): Promise<Heads> {
-    const mark = this.#source.backlogThrough(this.stream);
-    // Taken before the look into the log: what is stored meanwhile is the first that comes after.
-    const afterLast = toSeq(this.#source.lastSeq(this.stream) + 1);
-    const [first] = await this.#source.peek(this.stream, 1);
-    this.#hasBacklog = first !== undefined && first.seq <= mark;
+    const heads = await this.#heads.look();
+    this.#hasBacklog = heads.backlog !== undefined;
     if (!this.#hasBacklog) {
       this.#doubts.settleAll('backlog');
       this.#isLiveHeld = false;
-      return { live: first, backlog: undefined, nextSeq: first?.seq ?? afterLast };
     }
-    const [live] = await this.#source.peek(this.stream, 1, mark);
-    return { live, backlog: first, nextSeq: live?.seq ?? afterLast };
+    return heads;
   }
 
-  #choose({ live, backlog }: Heads): StoredRecord | undefined {
-    this.#isContended = live !== undefined && backlog !== undefined && !this.#isLiveHeld;
-    if (this.#isContended) return this.#turns.next === 'live' ? live : backlog;
-    return backlog ?? live;
-  }
-
-  #partOf(record: StoredRecord): StreamPart {
-    return record.seq > this.#source.backlogThrough(this.stream) ? 'live' : 'backlog';
+  /** The part whose next batch goes now; undefined while there is none that is complete. */
+  #choose({ live, backlog }: Heads): StreamPart | undefined {
+    const nowMs = this.#clock.monotonicMs();
+    const isDue = (batch: Batch | undefined): boolean => batch !== undefined && batch.dueMs <= nowMs;
+    this.#isContended = isDue(live) && isDue(backlog) && !this.#isLiveHeld;
+    if (this.#isContended) return this.#turns.next;
+    if (isDue(backlog)) return 'backlog';
+    return isDue(live) && !this.#isLiveHeld ? 'live' : undefined;
   }
 
   /** Makes a mark durable that is due; false while the disk refuses. */
@@ -283,11 +287,11 @@ export class StreamLane {
   }
 
   /** Cuts the stream in two after an outage; see the header of this file for when that is safe. */
-  #takeStock(delivered: StoredRecord): void {
-    if (this.#order !== 'liveFirst' || !this.#wasCut || this.#doubts.has('live')) return;
+  #takeStock(deliveredSeq: Seq): void {
+    if (this.#delivery.order !== 'liveFirst' || !this.#wasCut || this.#doubts.has('live')) return;
     this.#wasCut = false;
     const last = this.#source.lastSeq(this.stream);
-    if (last - delivered.seq > this.#settings.shortBacklogMax) this.#backlogDue = last;
+    if (last - deliveredSeq > this.#settings.shortBacklogMax) this.#backlogDue = last;
   }
 
   #stir(): void {
@@ -295,64 +299,65 @@ export class StreamLane {
     this.#wake();
   }
 
-  #woken(): Promise<void> {
-    return new Promise((resolve) => {
+  /** Until something happens, or one of the batches that wait for company is complete. */
+  async #woken({ live, backlog }: Partial<Heads> = {}): Promise<void> {
+    const dueMs = Math.min(...[live, backlog].map((batch) => batch?.dueMs ?? Number.POSITIVE_INFINITY));
+    const leftMs = dueMs - this.#clock.monotonicMs();
+    const cancel = Number.isFinite(leftMs)
+      ? this.#clock.schedule(millis(Math.max(0, leftMs)), () => this.#stir())
+      : undefined;
+    // What merely joins a batch that waits is no reason to look at the log.
+    if (live !== undefined && live.dueMs > 0) this.#noticedFrom = live.openThrough;
+    await new Promise<void>((resolve) => {
       this.#wake = resolve;
       if (this.#stirred) resolve();
     });
+    this.#noticedFrom = toSeq(0);
+    cancel?.();
   }
 
-  async #deliver(record: StoredRecord, destination: Destination): Promise<void> {
-    const part = this.#partOf(record);
-    const verdict = await this.#resolveDoubt(record, part, destination);
+  async #deliver(heads: Heads, part: StreamPart, destination: Destination): Promise<void> {
+    const batch = heads[part];
+    assert(batch !== undefined, 'a chosen part has a batch');
+    const verdict = await this.#resolveDoubts(batch, part, destination);
+    if (verdict === 'again') return;
     if (verdict === 'delivered') {
-      this.#acknowledge(record, part, destination);
+      this.#acknowledge(batch, part, destination);
       return;
     }
     if (this.#isInterrupted()) return;
+    this.#heads.begin(part, batch);
     const abort = new AbortController();
     this.#underWay = abort;
-    const sentMs = this.#clock.monotonicMs();
-    const outcome = await destination.client.create(
-      containerOf(destination, this.stream, part),
-      ResourceType.contentInstance,
-      {
-        contentInstance: {
-          resourceName: recordName(record.logId, record.seq),
-          content: encodeInstance(record, destination.epoch),
-          ...(verdict === 'inDoubt' ? { labels: [inDoubtLabel] } : {}),
-        },
-      },
-      { deadlineMs: this.#settings.deadlineMs(), resultContent: ResultContent.nothing, signal: abort.signal },
-    );
+    const sent = await sendBatch({
+      clock: this.#clock,
+      stream: this.stream,
+      unit: this.#delivery.unit,
+      ...{ batch, part, destination },
+      labels: verdict === 'inDoubt' ? [inDoubtLabel] : [],
+      answerMs: this.#settings.deadlineMs(),
+      signal: abort.signal,
+    });
     this.#underWay = undefined;
-    if (outcome.ok || !saysNothing.includes(outcome.error.kind)) {
-      const isAnswered = outcome.ok || outcome.error.kind === 'rejected';
-      const tookMs = millis(this.#clock.monotonicMs() - sentMs);
-      this.#observer.onExchange(destination, { isAnswered, sentMs, tookMs });
-    }
-    await this.#takeIn(record, part, destination, outcome);
+    if (sent.exchange !== undefined) this.#observer.onExchange(destination, sent.exchange);
+    await this.#takeIn(batch, part, destination, sent);
   }
 
-  async #takeIn(
-    record: StoredRecord,
-    part: StreamPart,
-    destination: Destination,
-    outcome: CseOutcome,
-  ): Promise<void> {
+  async #takeIn(batch: Batch, part: StreamPart, destination: Destination, { outcome }: Sent): Promise<void> {
     if (outcome.ok || isRejectedWith(outcome.error, ResponseStatusCode.conflict)) {
       if (outcome.ok) this.#doubts.settleAt(part, destination);
-      if (this.#acknowledge(record, part, destination) && part === 'live') this.#takeStock(record);
+      const isSettled = this.#acknowledge(batch, part, destination);
+      if (isSettled && part === 'live') this.#takeStock(batch.lastSeq);
       return;
     }
     const { error } = outcome;
     this.#turns.noteFailure(part);
-    if (error.kind !== 'rejected') this.#doubts.noteUnanswered(part, destination, record.seq);
-    if (!isContentRefused(error)) this.#wasCut ||= !saysNothing.includes(error.kind);
-    else if (this.#countRefusal(record, part) >= refusalsMax) {
-      this.#giveUp(record, part, error.message);
-      return;
+    if (error.kind !== 'rejected' && error.isUnsent !== true) {
+      this.#doubts.noteUnanswered(part, destination, batch.lastSeq);
     }
+    if (isContentRefused(error, batch)) {
+      if (this.#isGivenUp(batch, part, error.message)) return;
+    } else this.#wasCut ||= !saysNothing(error);
     // A CSE that has lost the AE may say either.
     const isContextLost =
       isRejectedWith(error, ResponseStatusCode.notFound) ||
@@ -364,32 +369,34 @@ export class StreamLane {
     if (!this.#isInterrupted()) await this.#backOff();
   }
 
-  #countRefusal({ seq }: StoredRecord, part: StreamPart): number {
-    const known = this.#refused.get(part);
-    const count = known?.seq === seq ? known.count + 1 : 1;
-    this.#refused.set(part, { seq, count });
-    return count;
-  }
-
-  #giveUp(record: StoredRecord, part: StreamPart, reason: string): void {
-    if (!this.#source.giveUp(this.stream, record.seq, this.#settledFrom(part))) {
-      this.#isLiveHeld = true;
-      return;
-    }
-    this.#settleRecord(record, part);
-    this.#observer.onRefused(this.stream, record.seq, reason);
+  /** Refused for what it is: after a few times the records of a batch go one by one, and a single one is given up. */
+  #isGivenUp(batch: Batch, part: StreamPart, reason: string): boolean {
+    if (!this.#refusals.note(part, batch, this.#doubts.has(part))) return false;
+    if (batch.firstSeq < batch.lastSeq) this.#heads.sendSingly(part, batch);
+    else if (this.#source.giveUp(this.stream, batch.lastSeq, this.#settledFrom(part))) {
+      this.#settleThrough(part, batch.lastSeq);
+      this.#observer.onRefused(this.stream, batch.lastSeq, reason);
+    } else this.#isLiveHeld = true;
+    return true;
   }
 
   /** False when the log cannot settle it yet: it is delivered again later, under its name, and in doubt until then. */
-  #acknowledge(record: StoredRecord, part: StreamPart, destination: Destination): boolean {
-    if (!this.#source.acknowledge(this.stream, record.seq, this.#settledFrom(part))) {
-      this.#isLiveHeld = true;
-      this.#doubts.add(part, destination, record.seq);
+  #acknowledge({ lastSeq }: Batch, part: StreamPart, destination: Destination): boolean {
+    if (!this.#acknowledgeThrough(part, lastSeq)) {
+      this.#doubts.add(part, destination, lastSeq);
       return false;
     }
     if (this.#isContended) this.#turns.noteSuccess(part);
-    this.#settleRecord(record, part);
-    this.#observer.onDelivered(this.stream, record.seq);
+    return true;
+  }
+
+  #acknowledgeThrough(part: StreamPart, seq: Seq): boolean {
+    if (!this.#source.acknowledge(this.stream, seq, this.#settledFrom(part))) {
+      this.#isLiveHeld = true;
+      return false;
+    }
+    this.#settleThrough(part, seq);
+    this.#observer.onDelivered(this.stream, seq);
     return true;
   }
 
@@ -399,8 +406,8 @@ export class StreamLane {
     return isBeside ? toSeq(this.#source.backlogThrough(this.stream) + 1) : undefined;
   }
 
-  #settleRecord(record: StoredRecord, part: StreamPart): void {
-    this.#doubts.settle(part, record.seq);
+  #settleThrough(part: StreamPart, seq: Seq): void {
+    this.#doubts.settle(part, seq);
     this.#retryMs = this.#settings.retryMsMin;
   }
 
@@ -409,35 +416,68 @@ export class StreamLane {
     return this.#pending !== undefined || this.#stop.signal.aborted;
   }
 
-  async #resolveDoubt(
-    record: StoredRecord,
+  /** What is to be done with a batch that may be at one CSE or another; `again` when the heads have changed. */
+  async #resolveDoubts(
+    batch: Batch,
     part: StreamPart,
     destination: Destination,
-  ): Promise<'clear' | 'delivered' | 'inDoubt'> {
+  ): Promise<'clear' | 'delivered' | 'inDoubt' | 'again'> {
     let verdict: 'clear' | 'inDoubt' = 'clear';
-    for (const doubt of this.#doubts.about(part, record.seq, destination)) {
-      if (doubt.unreachable || doubt.destination === undefined) {
+    const [{ seq: firstSeq }] = batch.records;
+    const doubts = this.#doubts.about(part, firstSeq, destination);
+    // What the serving CSE says settles most without asking another one.
+    const isOwn = (doubt: Doubt): boolean => isAt(doubt, destination);
+    for (const doubt of [...doubts.filter(isOwn), ...doubts.filter((each) => !isOwn(each))]) {
+      if (this.#stop.signal.aborted) return 'again';
+      if (!isOwn(doubt) && (doubt.unreachable || doubt.destination === undefined)) {
         verdict = 'inDoubt';
         continue;
       }
-      const held = await doubt.destination.client.retrieve(
-        `${containerOf(doubt.destination, this.stream, part)}/${recordName(record.logId, record.seq)}`,
-        {
-          deadlineMs: millis(Math.min(this.#settings.deadlineMs(), questionMsMax)),
-          signal: this.#stop.signal,
-        },
-      );
-      if (held.ok) return 'delivered';
-      const isAbsent = isRejectedWith(held.error, ResponseStatusCode.notFound);
-      if (isAbsent && doubt.lateSeq !== record.seq) {
+      const answer = await this.#ask(doubt, batch, part, isOwn(doubt));
+      if (answer.kind === 'held') {
+        if (answer.newest === undefined) return 'delivered';
+        const throughSeq = toSeq(Math.min(answer.newest.lastSeq, doubt.throughSeq));
+        const isSettled = this.#acknowledgeThrough(part, throughSeq);
+        if (isSettled && doubt.lateSeq === undefined) this.#doubts.remove(doubt);
+        return 'again';
+      }
+      if (isOwn(doubt)) {
+        if (answer.kind === 'unanswered') return 'again';
+        doubt.isAsked = true;
+      } else if (answer.kind === 'absent' && !mayHoldYet(doubt, batch.lastSeq, answer.isOfName === true)) {
         // Delivery is in order, so what comes after the first absent record of the part is absent as well.
         this.#doubts.remove(doubt);
-        continue;
+      } else {
+        if (answer.kind !== 'absent') doubt.unreachable = true;
+        verdict = 'inDoubt';
       }
-      if (!isAbsent) doubt.unreachable = true;
-      verdict = 'inDoubt';
     }
     return verdict;
+  }
+
+  async #ask(doubt: Doubt, batch: Batch, part: StreamPart, isOwn: boolean): Promise<HeldAnswer> {
+    const { destination } = doubt;
+    assert(destination !== undefined, 'a doubt without a CSE is not asked about');
+    // A CSE left behind is asked while the stream moves; a move does not wait for the serving one.
+    const abort = new AbortController();
+    if (isOwn) this.#underWay = abort;
+    const deadlineMs = this.#settings.deadlineMs();
+    const options = {
+      deadlineMs: isOwn ? deadlineMs : millis(Math.min(deadlineMs, questionMsMax)),
+      signal: isOwn ? abort.signal : this.#stop.signal,
+    };
+    const isOwnLogId = (logId: string): boolean => this.#source.isOwnLogId(logId);
+    const answer: HeldAnswer = doubt.isInherited
+      ? await askNewest(destination, this.stream, part, batch, isOwnLogId, options)
+      : { kind: 'unclear' };
+    this.#underWay = undefined;
+    if (isOwn && answer.kind === 'unanswered' && !this.#isInterrupted()) {
+      this.#wasCut = true;
+      this.#turns.noteFailure(part);
+      await this.#backOff();
+    }
+    if (isOwn || answer.kind !== 'unclear') return answer;
+    return askByName(destination, this.stream, part, batch, options);
   }
 
   async #backOff(): Promise<void> {
@@ -455,26 +495,4 @@ export class StreamLane {
     await Promise.race([slept, woken]);
     wait.abort();
   }
-}
-
-/**
- * Refusals of a record for what it is before it is given up, with growing waits between them: a CSE may be confused, or
- * another may serve by then.
- */
-const refusalsMax = 8;
-
-/** Outcomes that say nothing about the CSE: the request was withdrawn, or never left. */
-const saysNothing: readonly CseFailure['kind'][] = ['cancelled', 'closed', 'busy'];
-
-/**
- * The CSE refuses the record for what it is: sending it again is of little use. 5207 is not among the codes, because it may as
- * well say that the CSE is full.
- */
-function isContentRefused(error: CseFailure): boolean {
-  const codes: number[] = [
-    ResponseStatusCode.badRequest,
-    ResponseStatusCode.contentsUnacceptable,
-    ResponseStatusCode.unsupportedMediaType,
-  ];
-  return error.kind === 'rejected' && codes.includes(error.responseStatusCode);
 }

@@ -4,7 +4,7 @@ import type { Clock } from '../host/clock.ts';
 import type { Entropy } from '../host/entropy.ts';
 import { containerName } from './destination.ts';
 import type { Destination, StreamPart } from './destination.ts';
-import type { DeliveryOrder, Moved, RecordSource, UplinkObserver, UplinkSettings } from './lane-options.ts';
+import type { Moved, RecordSource, StreamDelivery, UplinkObserver, UplinkSettings } from './lane-options.ts';
 import { StreamLane } from './stream-lane.ts';
 
 /** Delivers all streams of the gateway to the serving CSE, each in its own lane. */
@@ -15,7 +15,7 @@ export class Uplink {
   readonly #clock: Clock;
 
   constructor(options: {
-    streams: ReadonlyMap<StreamName, DeliveryOrder>;
+    streams: ReadonlyMap<StreamName, StreamDelivery>;
     source: RecordSource;
     clock: Clock;
     entropy: Entropy;
@@ -25,7 +25,7 @@ export class Uplink {
     const { streams, ...rest } = options;
     this.#clock = options.clock;
     this.#lanes = new Map(
-      [...streams].map(([stream, order]) => [stream, new StreamLane({ stream, order, ...rest })]),
+      [...streams].map(([stream, delivery]) => [stream, new StreamLane({ stream, delivery, ...rest })]),
     );
     for (const [stream, lane] of this.#lanes) {
       for (const part of ['live', 'backlog'] as const) {

@@ -111,6 +111,8 @@ await t.test('order by number and time (RFC 7641 3.4)', async (t) => {
     ['back over the end', 0, 2 ** 24 - 1, 0, false],
     ['half way less one', 0, 2 ** 23 - 1, 0, true],
     ['half way', 0, 2 ** 23, 0, false],
+    ['next, after a number of 32 bits', 2 ** 32 - 2, 2 ** 24 - 1, 0, true],
+    ['round the end, after a number of 32 bits', 2 ** 32 - 1, 0, 0, true],
     ['one before, 128 s later', 5, 4, 128_000, false],
     ['one before, more than 128 s later', 5, 4, 128_001, true],
   ];

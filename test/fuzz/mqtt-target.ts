@@ -18,7 +18,8 @@ import type { Dice, Input, Size, Subject, Target } from './target.ts';
 
 /**
  * The MQTT binding behind its session: topics, payloads in both directions, and the guard on the length of packets. A
- * channel is a topic; `ask` opens a request, `packets` is what the guard sees of a connection.
+ * channel is a topic, after `retained ` that of a message which the broker kept; `ask` opens a request, `packets` is what
+ * the guard sees of a connection.
  */
 export const mqttTarget: Target = {
   name: 'mqtt',
@@ -30,6 +31,7 @@ const asksMax = 8;
 const askDeadlineMs = 400;
 const handlingMax = 64;
 const guardBytesMax = 131_072;
+const retainedMark = 'retained ';
 const answerRoute: MqttRoute = {
   prefix: '',
   kind: 'req',
@@ -55,7 +57,8 @@ function generate(dice: Dice): () => Input {
     const data = dice.oneIn(16)
       ? dice.bytes(dice.below(64))
       : bodyOctets(dice, writer, isAnswer ? 'response' : 'request', format);
-    const input = { channel: topic(dice, isAnswer, format), data };
+    const kept = dice.oneIn(64) ? retainedMark : '';
+    const input = { channel: `${kept}${topic(dice, isAnswer, format)}`, data };
     if (data.length < 4_096) recent[recent.length < 64 ? recent.length : dice.below(64)] = input;
     return input;
   };
@@ -133,9 +136,11 @@ class ExchangeSubject implements Subject {
     if (channel === 'ask') this.#ask(`o${(data[0] ?? 0) % 8}`);
     else if (channel === 'packets') this.#guard(data);
     else {
-      const parsed = parseTopic(channel);
-      if (parsed !== undefined) expect(buildTopic(parsed) === channel, 'a topic is not built as it was read');
-      this.#receive({ topic: channel, payload: data });
+      const isRetained = channel.startsWith(retainedMark);
+      const topic = isRetained ? channel.slice(retainedMark.length) : channel;
+      const parsed = parseTopic(topic);
+      if (parsed !== undefined) expect(buildTopic(parsed) === topic, 'a topic is not built as it was read');
+      this.#receive({ topic, payload: data, isRetained });
     }
   }
 
@@ -154,7 +159,7 @@ class ExchangeSubject implements Subject {
       // Thrown here, it would be taken for a broker that refuses.
       this.#broken ??= error instanceof Error ? error : new Error(String(error));
     }
-    if (this.#reached.published % 512 !== 0) return accepted;
+    if (this.#reached.published % 64 !== 0) return accepted;
     this.#refused++;
     return refused;
   }

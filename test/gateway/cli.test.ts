@@ -330,6 +330,14 @@ void t.test('the process', async (t) => {
     await server.close();
   });
 
+  await t.test('a signal that came before the gateway was there ends it as well', async (t) => {
+    const directory = await mkdtemp(join(tmpdir(), 'baton-cli-'));
+    t.teardown(() => rm(directory, { recursive: true }));
+    const file = join(directory, 'baton.yaml');
+    await writeFile(file, exampleConfig);
+    t.match(await baton(['run', '--config', file], undefined, AbortSignal.abort()), { code: 0, err: '' });
+  });
+
   await t.test('a signal ends it in order', async (t) => {
     const server = await ControlServer.open({
       host: { ...createNodeHost(), localSockets },

@@ -1,7 +1,8 @@
 // Proves that a gateway works with CSEs that speak coaps and nothing else, on the real process: `baton provision` and
 // `baton run` by the keys of the configuration, candidates at coaps points of access, readings, notified commands, a
-// handover, a restart of the serving CSE; that nothing which is said can be read, nor a key in any output; and that each thing
-// which is wrong with keys is told with the way out.
+// handover, a restart of the serving CSE; that nothing which is said can be read, nor a key in any output; that each thing
+// which is wrong with keys is told with the way out; that a key that cannot be read takes nothing away from the link, a
+// renewed one counts from the next session on, in both directions, and a link that cannot be opened leaves no socket behind.
 import { spawn } from 'node:child_process';
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -24,6 +25,7 @@ import { NodeLocalSockets } from '../../src/host/local-socket.ts';
 import { openPseudoTerminal } from '../../src/host/pseudo-terminal.ts';
 import type { CseClient } from '../../src/onem2m/cse-client.ts';
 import { CseType, ResourceType } from '../../src/onem2m/enums.ts';
+import type { RequestPrimitive } from '../../src/onem2m/primitives.ts';
 import { TestbedCse } from '../../src/testbed/cse/testbed-cse.ts';
 import { FakeSensor } from '../../src/testbed/sensor/fake-sensor.ts';
 import { SecureCoapTransport } from './secure-coap-transport.ts';
@@ -271,3 +273,98 @@ await t.test('what is wrong with keys is told with the way out', async (t) => {
   t.match(configured([{ ...psk, identity: 'two words' }]), /security\.psk\[0\]\.identity/u);
   t.match(configured([psk]), /"keyFile":"\/etc\/mn1\.psk"/u, 'paths are relative to the configuration');
 }); // prettier-ignore
+
+await t.test('keys that come late and keys that change', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const keyFile = join(directory, 'cse.psk');
+  const psk = [
+    { host: '127.0.0.1', identity: 'gw1', keyFile },
+    { host: '127.0.0.2', identity: 'gw1', keyFile: join(directory, 'other.psk') },
+  ];
+  const told: [string, string | undefined][] = [];
+  const access = await LinkAccess.open({
+    host,
+    link: { name: 'lte0', localAddress: '127.0.0.1' },
+    deadlineMs: millis(2000),
+    security: { psk },
+    handler: ({ requestIdentifier }) => Promise.resolve({ responseStatusCode: 2000, requestIdentifier }),
+    onKey: (file, failure) => told.push([file, failure]),
+  });
+  t.teardown(() => access.close());
+  t.match(told, [
+    [keyFile, /is not there; make one/u],
+    [psk[1]?.keyFile, /is not there; make one/u],
+  ]);
+  told.length = 0;
+
+  // Whether the CSE that holds `key` is understood when it is asked, and when it asks.
+  const bothWays = async (key: Buffer): Promise<boolean[]> => {
+    const cse = new SecureCoapTransport(host, { identity: 'gw1', key });
+    const at = await cse.listen(({ requestIdentifier }) =>
+      Promise.resolve({ responseStatusCode: 2000, requestIdentifier }),
+    );
+    const client = access.cseClient({ cseId: '/id-mn1', pointOfAccess: at }, 'Sgw1');
+    const asked = await client.retrieve('cse-mn1');
+    const notify: RequestPrimitive = {
+      operation: 5,
+      to: 'Sgw1',
+      from: '/id-mn1',
+      requestIdentifier: 'n1',
+      primitiveContent: {},
+    };
+    const own = access.pointOfAccessFor({ cseId: '/id-mn1', pointOfAccess: at });
+    const notified = await cse.send(own, notify, {
+      deadlineMs: millis(2000),
+    });
+    await cse.close();
+    return [asked.ok, notified.ok];
+  };
+  await writeFile(keyFile, `${keyHex}\n`, { mode: 0o600 });
+  t.strictSame(await bothWays(Buffer.from(keyHex, 'hex')), [true, true], 'a key that came late');
+  t.strictSame(told[0], [keyFile, undefined], 'what was told is taken back');
+  const renewedHex = keyHex.replaceAll('8', '9');
+  await writeFile(keyFile, renewedHex, { mode: 0o600 });
+  t.strictSame(await bothWays(Buffer.from(renewedHex, 'hex')), [true, true], 'a renewed key');
+});
+
+await t.test('a link that cannot be opened leaves no socket behind', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const keyFile = join(directory, 'cse.psk');
+  await writeFile(keyFile, keyHex, { mode: 0o600 });
+  const taken = await host.network.openDatagram({ localAddress: '127.0.0.1' });
+  const free = await host.network.openDatagram({ localAddress: '127.0.0.1' });
+  await free.close();
+  const options = {
+    host,
+    link: {
+      name: 'lte0',
+      localAddress: '127.0.0.1',
+      port: free.local.port,
+      securePort: taken.local.port,
+    },
+    deadlineMs: millis(1000),
+    security: { psk: [{ identity: 'gw1', keyFile }] },
+    handler: () => Promise.reject(new Error('nobody asks')),
+  };
+  await t.rejects(LinkAccess.open(options), /set another securePort of link lte0/u);
+  await taken.close();
+  const access = await LinkAccess.open(options);
+  await access.close();
+});
+
+await t.test('a client of a CSE that was left asks again by another session', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const { at } = await startCse(t, 'in');
+  const keyFile = join(directory, 'cse.psk');
+  await writeFile(keyFile, `${keyHex}\n`, { mode: 0o600 });
+  const security = { psk: [{ identity: 'gw1', keyFile }] };
+  const link = { name: 'lte0', localAddress: '127.0.0.1' };
+  const access = await LinkAccess.open({ host, link, deadlineMs: millis(2000), security });
+  const cse = { cseId: '/id-in', pointOfAccess: at };
+  const client = access.cseClient(cse, 'CAdmin');
+  t.ok((await client.retrieve('cse-in')).ok);
+  await access.leave(cse);
+  t.ok((await client.retrieve('cse-in')).ok, 'left, and asked again');
+  await access.close();
+  t.match(await client.retrieve('cse-in'), { ok: false, error: { kind: 'unreachable' } }, 'not once closed');
+});

@@ -57,7 +57,10 @@ void t.test('defaults', async (t) => {
     fullAlarmHours: 24,
     card: { enduranceCycles: 3000, nandFactor: 4 },
   });
-  t.same(config.uplink, { deadlineMs: 2000, retryMsMin: 200, retryMsMax: 10_000, backlogPercent: 50 });
+  t.same(config.uplink, {
+    ...{ deadlineMs: 2000, retryMsMin: 200, retryMsMax: 10_000, backlogPercent: 50 },
+    requestsMax: 16,
+  });
   t.same(config.handover, {
     phaseDeadlineMs: 3000,
     switchDeadlineMs: 500,

@@ -186,7 +186,7 @@ class World {
     const service = new Service({
       host,
       config: this.#config,
-      streams: new Map([[stream, 'inOrder']]),
+      streams: new Map([[stream, { order: 'inOrder' }]]),
       log,
       access: {
         pointOfAccessFor: () => ownPoa,
@@ -685,10 +685,13 @@ void t.test('a restart asks the CSE it left what it holds', async (t) => {
   t.equal(world.life.log.stats().pending, 0, 'delivered, which the disk does not know yet');
   world.powerCut();
   world.cses.mn1.misbehaviour.add({ ...isReading, action: { kind: 'dropRequest' } });
+  const isQuestion = { operation: Operation.retrieve, to: `${isReading.to}/la` } as const;
+  const answerAgain = world.cses.mn1.misbehaviour.add({ ...isQuestion, action: { kind: 'dropRequest' } });
   const held = world.at('mn1').length;
   await world.begin();
   await world.pass(300);
   t.ok(world.life.log.stats().pending >= 5, 'readings are there again that the CSE has');
+  answerAgain();
   await world.awaited(world.service.orderHandover('/id-mn2'));
   await world.until('the ordered handover', () => world.ended.length === 2);
   await world.drive(2, [-80, -100, -110]);

@@ -34,6 +34,7 @@ class ByteBroker {
   readonly got: { readonly type: number; readonly packetId: number; readonly topic: string }[] = [];
   isSilent = false;
   acknowledges = true;
+  refusesSubscriptions = false;
   readonly #version: 4 | 5;
   #octets = Buffer.alloc(0);
 
@@ -83,7 +84,8 @@ class ByteBroker {
     const properties = this.#version === 5 ? [0] : [];
     if (type === 1) this.pair.peer.write(connack);
     if (type === 8) {
-      const granted = [0x90, 4 + properties.length, packetId >> 8, packetId & 255, ...properties, 1, 1];
+      const code = this.refusesSubscriptions ? 0x80 : 1;
+      const granted = [0x90, 4 + properties.length, packetId >> 8, packetId & 255, ...properties, code, code];
       this.pair.peer.write(Uint8Array.of(...granted));
     }
     if (type === 3 && this.acknowledges) this.acknowledge(packetId);
@@ -257,6 +259,30 @@ await t.test(
   },
 );
 
+await t.test('a broker that refuses subscriptions is told by that, not taken for a rival', async (t) => {
+  const scene = new Scene();
+  const failures = (): string[] => scene.states.filter((state) => state !== undefined);
+  const refuseNext = (): void => {
+    const broker = new ByteBroker();
+    broker.refusesSubscriptions = true;
+    scene.welcome(broker);
+    const open = scene.next;
+    scene.next = () => {
+      refuseNext();
+      return open();
+    };
+  };
+  refuseNext();
+  const heard = scene.presence.hear('AE', hearing, within);
+  for (let count = 0; count < 6; count++) {
+    while (scene.attempts.length <= count) await scene.advance(50);
+    await until('the refusal', () => failures().length > count);
+  }
+  t.equal((await heard).ok, false);
+  for (const text of failures()) t.match(text, /does the broker's access list allow it\?$/u);
+  await scene.presence.close();
+});
+
 await t.test('a silent broker is given up by the deadlines of requests, a silent CSE is not', async (t) => {
   const scene = new Scene();
   const broker = new ByteBroker();
@@ -315,9 +341,9 @@ await t.test(
     t.match(await sent[0], { ok: true });
     await until('the next', () => broker.count(3) === 3);
     t.equal(broker.got.at(-1)?.topic, '/d', 'not the one whose time is over');
-    t.match(await session.publish('/a', new Uint8Array(4_000), within), {
+    t.match(await session.publish('/a', new Uint8Array(4_090), within), {
       ok: false,
-      error: { kind: 'unreachable', message: /at most 3072/u },
+      error: { kind: 'unreachable', message: /at most 4096/u },
     });
     session.abort();
     t.match(await sent[3], { ok: false, error: { kind: 'closed' } });

@@ -25,6 +25,7 @@ import type { ProbeOptions } from '../../src/onem2m/capability-probe.ts';
 import { probeCosts } from '../../src/onem2m/capability-trials.ts';
 import { Operation, ResourceType } from '../../src/onem2m/enums.ts';
 import { productOf, quirksOf } from '../../src/onem2m/quirks.ts';
+import type { PrimitiveContent } from '../../src/onem2m/resources.ts';
 import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
 import { CseWorld, pointsOfAccess } from '../testbed/cse-world.ts';
 
@@ -192,6 +193,48 @@ await t.test('silence, refusals and other dialects', async (t) => {
   });
   const old = await scripted((dialect) => (dialect === 'r2 json' ? 4103 : 'silence')).contact();
   t.match(old, { ok: true, value: { dialect: { optionSet: 'r2' }, identity: { product: 'mobius' }, findings: { releaseThreeOptions: { value: 'no' } } } }); // prettier-ignore
+});
+
+/** Kinds of values that an attribute should not have; the last has no text. */
+const nonsense: readonly unknown[] = [null, 7, '', 'x', true, [], [7], [null], {}, { toString: 1 }];
+
+/** The body with some values exchanged for nonsense. */
+function spoilt(entropy: SeededEntropy, value: unknown): unknown {
+  if (entropy.uint32() % 6 === 0) return nonsense[entropy.uint32() % nonsense.length];
+  if (Array.isArray(value)) return value.map((each) => spoilt(entropy, each));
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, spoilt(entropy, inner)]));
+}
+
+await t.test('a CSE that answers nonsense', async (t) => {
+  for (let seed = 1; seed <= 60; seed++) {
+    const entropy = new SeededEntropy(seed);
+    const send: Binding['send'] = async (request, limits) => {
+      const binding = world.network.binding(pointsOfAccess.mn1);
+      const answer = await world.until(binding.send(request, limits));
+      if (!answer.ok) return answer;
+      const { primitiveContent: _, ...rest } = answer.value;
+      const isContact = request.to === '-';
+      const cseBase = Object.fromEntries(
+        ['cseId', 'resourceName', 'resourceId', 'creationTime', 'currentTime', 'contentSerialization', 'pointOfAccess', 'supportedReleaseVersions'] // prettier-ignore
+          .map((name) => [name, nonsense[entropy.uint32() % nonsense.length]]),
+      );
+      const primitiveContent = isContact ? { cseBase } : spoilt(entropy, answer.value.primitiveContent ?? {});
+      const code = isContact ? { responseStatusCode: 2000 } : {};
+      const isObject = typeof primitiveContent === 'object' && primitiveContent !== null;
+      return ok({
+        ...rest,
+        ...code,
+        ...(isObject ? { primitiveContent: primitiveContent as PrimitiveContent } : {}),
+      });
+    };
+    const { world, probe } = await probeOf(t, {
+      bindingFor: () => ({ send, close: () => Promise.resolve() }),
+    });
+    const known = await world.until(probe.run(capabilityNames)).catch((error: unknown) => error);
+    t.match(known, { ok: true }, `seed ${seed}: it is probed to the end`);
+    await world.stop();
+  }
 });
 
 await t.test('products by what they cannot hide', (t) => {

@@ -331,6 +331,10 @@ await t.test('polling channel: once, through lost answers and repeats', async (t
   );
   t.equal(answers.length, 4, 'each is answered');
   t.match(answers[2], /"again"/, 'under its own identifier');
+  handed.length = 0;
+  const another = { ...first, requestIdentifier: 'm', primitiveContent: { notification: { subscriptionReference: 'more' } } }; // prettier-ignore
+  await scripted([['no request', another]]);
+  t.equal(handed.length, 1, 'one that cannot be read does not take along what came with it');
 });
 
 await t.test('polling channel: the end of it', async (t) => {

@@ -1,8 +1,7 @@
 /**
  * Proves that the whole gateway keeps its promises under faults: the seeds that failed once, and a slice of new ones, come to
- * rest without breaking an invariant of DESIGN; that a seed takes the same course each time;
- * that a failing run is made smaller; and that the simulation can see: each defect put in on purpose is found within the seeds
- * stated here. The lot is `npm run sim:long`.
+ * rest without breaking an invariant of DESIGN; that a seed takes the same course each time; and that a failing run is made
+ * smaller. The lot is `npm run sim:long`.
  */
 import { setMaxListeners } from 'node:events';
 import { readFile } from 'node:fs/promises';
@@ -51,31 +50,6 @@ void t.test('a seed takes the same course each time', async (t) => {
   t.same(second.counts, first.counts);
   const other = await simulate({ seed: 5, handovers: 6 });
   t.not(other.trace, first.trace, 'another seed takes another one');
-});
-
-/** A seed in which each mutant is found, all of them among the first 24, and the invariants that tell. */
-const found: Readonly<Record<string, { readonly seed: number; readonly invariants: readonly string[] }>> = {
-  acknowledgedBeforeDurable: { seed: 9, invariants: ['I1'] },
-  journalAfterEffect: { seed: 4, invariants: ['I2', 'I4', 'I6'] },
-  conflictIsFailure: { seed: 3, invariants: ['I10'] },
-  nonceNotCompared: { seed: 24, invariants: ['I3', 'I4', 'I6'] },
-  doubtsNotAsked: { seed: 13, invariants: ['I2'] },
-  commandsNotDeduplicated: { seed: 1, invariants: ['I7'] },
-  commandsNotFetched: { seed: 3, invariants: ['I7', 'I10'] },
-  releasedBeforeClaim: { seed: 1, invariants: ['I4'] },
-};
-
-void t.test('defects on purpose are found', async (t) => {
-  for (const mutant of mutants) {
-    const { seed, invariants } = found[mutant.name] ?? { seed: 0, invariants: [] };
-    const { violations } = await simulate({ seed, mutant, restMs: 150_000 });
-    t.ok(
-      violations.some(({ invariant }) => invariants.includes(invariant)),
-      `${mutant.name} in seed ${seed}: ${violations[0]?.text ?? 'not found'}`,
-    );
-    await settle();
-  }
-  t.same(Object.keys(found).sort(), mutants.map(({ name }) => name).sort());
 });
 
 void t.test('a failing run is made smaller', async (t) => {

@@ -1,7 +1,7 @@
 /**
  * Proves that a power cut of the gateway (SIGKILL of the real process) in any state of the handover transaction loses no
  * stored reading, doubles none and leaves the bundle whole at one CSE: before the claim the handover is undone, from the
- * claim on it is finished. What was emitted and what the CSEs hold is compared; the gateway's counters are not asked.
+ * claim on it is finished. One of the two streams travels in batches. What was emitted and what the CSEs hold is compared; the gateway's counters are not asked.
  */
 import t from 'tap';
 import { errorText } from '../../src/base/errors.ts';
@@ -55,6 +55,7 @@ void t.test('a power cut in every state of the transaction', { timeout: 150_000 
     seed,
     rttMs: 20,
     streams,
+    batch: { vibration: { max: 8, spanMs: millis(300) } },
     // Only what is ordered moves the gateway: a handover by radio level could begin just before the verdict.
     config: { decision: { minimumStayMs: 3_600_000, discoveryPeriodMs: 10_000 } },
     onEvent: (event: GatewayEvent) => {

@@ -148,7 +148,11 @@ void t.test('a disk handed over by a killed process', async (t) => {
   await file.write(Buffer.from('written'), 0);
   const late = file.datasync();
   const second = first.handOver();
-  t.equal(Buffer.from(second.contentOf('/a')).toString(), 'written', 'the kill loses nothing that was written');
+  t.equal(
+    Buffer.from(second.contentOf('/a')).toString(),
+    'written',
+    'the kill loses nothing that was written',
+  );
   t.equal(second.crash(() => 0).contentOf('/a').length, 0, 'but a power cut after it may still take it');
   const settled = await Promise.race([late.then(() => 'returned'), Promise.resolve('silent')]);
   t.equal(settled, 'silent', 'no call of the killed process returns');

@@ -36,6 +36,8 @@ async function runGateway(context: CommandContext): Promise<number> {
   const stop = new AbortController();
   const onSignal = (): void => stop.abort(new CancelledError('ended by a signal'));
   context.signal.addEventListener('abort', onSignal, { once: true });
+  // It may have come while the configuration was read: an event that is past tells nobody.
+  if (context.signal.aborted) onSignal();
   if (options.flag('end-with-input')) {
     openParentChannel({
       onLine: () => undefined,

@@ -1,3 +1,4 @@
+import { LinkedAbort } from '../../base/linked-abort.ts';
 import { millis } from '../../base/units.ts';
 import { exitCodes } from '../command.ts';
 import type { Command, CommandContext } from '../command.ts';
@@ -41,8 +42,8 @@ async function show({ options, stdout }: CommandContext, client: ControlClient):
 
 async function watch(context: CommandContext, client: ControlClient): Promise<void> {
   const { stdout, signal, options, host } = context;
-  const until = new AbortController();
-  const subscription = { periodMs: millis(1000), signal: AbortSignal.any([signal, until.signal]) };
+  const until = new LinkedAbort(signal);
+  const subscription = { periodMs: millis(1000), signal: until.signal };
   const stopWhenBroken = (): void => {
     if (stdout.isBroken) until.abort();
   };

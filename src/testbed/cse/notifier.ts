@@ -63,7 +63,8 @@ export class Notifier {
   reportMissing(series: StoredResource, missing: readonly string[]): void {
     for (const subscription of [...series.subscriptions]) {
       const criteria = criteriaOf(subscription);
-      if (criteria.notificationEventType?.includes(NotificationEventType.missingDataPoints) !== true) continue;
+      if (criteria.notificationEventType?.includes(NotificationEventType.missingDataPoints) !== true)
+        continue;
       const wanted = criteria.missingData?.number;
       if (typeof wanted === 'number' && missing.length < wanted) continue;
       const representation: PrimitiveContent = {

@@ -8,6 +8,7 @@ import { assert } from '../../base/assert.ts';
 import { DeadlineError, IoError, errorText } from '../../base/errors.ts';
 import { millis } from '../../base/units.ts';
 import type { Millis } from '../../base/units.ts';
+import type { StreamConfig } from '../../gateway/config.ts';
 import { ControlClient } from '../../gateway/control-client.ts';
 import { LinkAccess } from '../../gateway/link-access.ts';
 import { loadConfig } from '../../gateway/load-config.ts';
@@ -56,6 +57,8 @@ export interface TrialWorldOptions {
   readonly streams: Readonly<Record<string, number>>;
   /** Order of delivery of its streams; `inOrder` when absent. */
   readonly order?: DeliveryOrder;
+  /** Streams whose readings share instances, with the key `batch` of their configuration. */
+  readonly batch?: Readonly<Record<string, NonNullable<StreamConfig['batch']>>>;
   /** Keys of the gateway's configuration that differ from its defaults. */
   readonly config?: Readonly<Record<string, unknown>>;
   /** How the testbed's CSEs are reached; `coap` when absent. */
@@ -394,6 +397,7 @@ export class TrialWorld {
             name,
             class: 'A',
             order: this.#options.order ?? 'inOrder',
+            ...(this.#options.batch?.[name] === undefined ? {} : { batch: this.#options.batch[name] }),
           })),
         },
       ],

@@ -1,3 +1,4 @@
+import { DecodeError } from '../../base/errors.ts';
 import { cseId, millis, streamName } from '../../base/units.ts';
 import type { Millis, StreamName } from '../../base/units.ts';
 import type { GatewayStatus, HandoverEndedEvent } from '../../gateway/status.ts';
@@ -7,6 +8,7 @@ import { decodeServingEntry } from '../../handover/serving-record.ts';
 import { ResourceType } from '../../onem2m/enums.ts';
 import { computeTrialKpis } from '../../trial/kpi.ts';
 import type { HandoverSpan, HeldInstance } from '../../trial/kpi.ts';
+import { readingsOf } from '../../uplink/batch-instance.ts';
 import { containerName } from '../../uplink/destination.ts';
 import { inDoubtLabel } from '../../uplink/stream-lane.ts';
 import { fakeSensorValue } from '../sensor/fake-sensor.ts';
@@ -111,19 +113,22 @@ function heldInstances(record: DriveRecord): HeldInstance[] {
       device === record.device &&
       name !== undefined;
     if (!isReading || stream === undefined) continue;
-    const { n, v } = (content ?? {}) as { n?: unknown; v?: unknown };
-    instances.push({
-      cseId: cseId(`/id-${cse}`),
-      stream,
-      container,
-      producerSeq: typeof n === 'number' ? n : Number.NaN,
-      recordName: name,
-      labels,
-      arrivalMs: millis(arrivalMs),
-      value: v,
-    });
+    const common = { cseId: cseId(`/id-${cse}`), stream, container, recordName: name, labels };
+    for (const { producerSeq, value } of readingsIn(name, content)) {
+      instances.push({ ...common, producerSeq, arrivalMs: millis(arrivalMs), value });
+    }
   }
   return instances;
+}
+
+/** The readings of an instance, one or a batch; what is none of ours is one that was never emitted. */
+function readingsIn(name: string, content: unknown): { producerSeq: number; value: unknown }[] {
+  try {
+    return readingsOf(name, content).map(({ producerSeq = Number.NaN, value }) => ({ producerSeq, value }));
+  } catch (error) {
+    if (!(error instanceof DecodeError)) throw error;
+    return [{ producerSeq: Number.NaN, value: content }];
+  }
 }
 
 /** Where the bundle is at the end: whole at the CSE of the newest claim, in use nowhere else (I4, I5). */
