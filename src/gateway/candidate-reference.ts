@@ -1,6 +1,6 @@
 import type { Candidate } from '../decision/candidate.ts';
 import type { HandoverDecision } from '../decision/decision.ts';
-import type { CseReference } from '../handover/transition.ts';
+import type { CseReference } from '../handover/handover-state.ts';
 
 /** True unless its MEC host says that it does not run. */
 export function isRunning({ hosting }: Candidate): boolean {
@@ -43,4 +43,18 @@ export function explainDecision(decision: HandoverDecision): string {
   const level = chosen?.levelDbm === undefined ? 'not measured' : `${chosen.levelDbm.toFixed(1)} dBm`;
   const margin = chosen?.marginDb === undefined ? '' : `, ${chosen.marginDb.toFixed(1)} dB beyond the offset`;
   return `${decision.trigger}: ${decision.target.cseId} at ${level}${margin}`;
+}
+
+/** The candidate that an order means, or why there is none; the best that runs when the order names none. */
+export function chooseTarget(
+  candidates: readonly Candidate[],
+  serving: string | undefined,
+  target: string | undefined,
+): CseReference | string {
+  const others = candidates.filter(({ cseId }) => cseId !== serving);
+  const chosen = target === undefined ? others.find(isRunning) : others.find(({ cseId }) => cseId === target);
+  const reference = chosen === undefined ? undefined : referenceOf(chosen);
+  if (reference !== undefined) return reference;
+  const known = others.map(({ cseId }) => cseId).join(', ');
+  return `${target ?? 'no target'} is no candidate; known: ${known || 'none'}`;
 }

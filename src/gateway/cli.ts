@@ -34,6 +34,11 @@ export const commandEntries: readonly CommandEntry[] = [
     summary: 'make, check and explain a configuration',
     load: () => import('./commands/config.ts'),
   },
+  {
+    name: 'handover',
+    summary: 'move a running gateway to another CSE, or let a fenced one serve again',
+    load: () => import('./commands/handover.ts'),
+  },
   { name: 'status', summary: 'show what a running gateway does', load: () => import('./commands/status.ts') },
   { name: 'cse', summary: 'find out what a CSE can do', load: () => import('./commands/cse.ts') },
   { name: 'radio', summary: 'read recorded replies of modems', load: () => import('./commands/radio.ts') },

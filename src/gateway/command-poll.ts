@@ -2,9 +2,8 @@ import { errorText } from '../base/errors.ts';
 import { millis } from '../base/units.ts';
 import type { Epoch, Millis } from '../base/units.ts';
 import type { Downlink } from '../downlink/downlink.ts';
-import { commandContainer } from '../handover/context.ts';
 import type { BundleContext } from '../handover/context.ts';
-import type { CseReference, Serving } from '../handover/transition.ts';
+import type { CseReference, Serving } from '../handover/handover-state.ts';
 import { sleep } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import type { CseClient } from '../onem2m/cse-client.ts';
@@ -22,7 +21,7 @@ export async function keepPolling(options: {
   readonly wayDown: Pick<WayDown, 'pollingOf'>;
   readonly telling: Telling;
   readonly downlink: Pick<Downlink, 'catchUp'>;
-  readonly context: Pick<BundleContext, 'aeAddress'>;
+  readonly context: Pick<BundleContext, 'commandAddress'>;
   /** Undefined while a handover is under way, which fetches for itself. */
   readonly serving: () => Serving | undefined;
   readonly clientFor: (cse: CseReference) => CseClient;
@@ -41,7 +40,7 @@ export async function keepPolling(options: {
     if (signal.aborted || serving === undefined || pollMsNow() === undefined) continue;
     if (serving.epoch !== epoch) seen = new Set();
     epoch = serving.epoch;
-    const container = `${options.context.aeAddress(serving.cse)}/${commandContainer}`;
+    const container = options.context.commandAddress(serving.cse);
     try {
       // What cannot be fetched now is fetched next time; that the path is down is the uplink's to tell.
       await downlink.catchUp(options.clientFor(serving.cse), container, { signal }, seen);

@@ -378,8 +378,17 @@ const schema = v.strictObject({
       ),
       graceMs: duration(0, 86_400_000, 3_600_000, 'How long the resources at the source are kept.'),
       claim: v.optional(
-        choice(['required'], 'Whether the serving record at the IN-CSE must be claimed before the switch.'),
+        choice(
+          ['required', 'deferred'],
+          'Whether a switch waits for the claim in the serving record, or goes on provisionally while the IN-CSE is out of reach.',
+        ),
         'required',
+      ),
+      recordCheckMs: duration(
+        30_000,
+        86_400_000,
+        600_000,
+        'Time between two looks at the serving record, which show another gateway with this identity.',
       ),
     }),
     {},

@@ -150,7 +150,9 @@ export interface GatewayConfig {
     readonly phaseDeadlineMs: Millis;
     readonly switchDeadlineMs: Millis;
     readonly graceMs: Millis;
-    readonly claim: 'required';
+    readonly claim: 'required' | 'deferred';
+    /** Time between two looks at the serving record. */
+    readonly recordCheckMs: Millis;
   };
   readonly downlink: {
     /** Period of fetching commands from a serving CSE that does not notify; never when absent. */

@@ -6,6 +6,7 @@ import type { GatewayEvent, GatewayStatus } from './status.ts';
  *     → {"id":1,"method":"status"}                              ← {"id":1,"result":{…}}
  *     → {"id":2,"method":"subscribe","params":{"periodMs":500}} ← {"id":2,"result":{}} {"status":{…}} {"event":{…}} …
  *     → {"id":3,"method":"handover","params":{"target":"/id-mn2"}}
+ *       with "dryRun":true nothing is begun; "unfence":true lets a fenced gateway serve again
  *     → {"id":4,"method":"stop"}
  *     → {"id":5,"method":"hello"}                               ← {"id":5,"result":{"pid":…,"owner":true,"name":"…"}}
  *     ← {"id":null,"error":{"code":"DECODE","message":"…"}}     a line that is no request

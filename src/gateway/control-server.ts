@@ -13,10 +13,20 @@ import type { GatewayEvent, GatewayStatus } from './status.ts';
 /** What the gateway does for its clients. A thrown or rejected `BatonError` becomes the error of the answer. */
 export interface ControlHandlers {
   status(): GatewayStatus;
-  /** Starts a handover to `target` (a CSE-ID; the best candidate when absent); what it resolves to is the result. */
-  handover(params: { readonly target?: string }): Promise<Readonly<Record<string, unknown>>>;
+  /** Carries the order out; what it resolves to is the result. */
+  handover(order: HandoverOrder): Promise<Readonly<Record<string, unknown>>>;
   /** Asks the gateway to end; it answers before it does. */
   stop(): void;
+}
+
+/** An order of an operator. */
+export interface HandoverOrder {
+  /** CSE-ID to go to; the best candidate when absent. */
+  readonly target?: string;
+  /** Only tell what would be done. */
+  readonly dryRun?: true;
+  /** Let a fenced gateway serve again instead. */
+  readonly unfence?: true;
 }
 
 /** Where a control server lives. */
@@ -141,7 +151,7 @@ export class ControlServer {
       case 'subscribe':
         return { periodMs: periodOf(params) };
       case 'handover':
-        return this.#handlers.handover(targetOf(params));
+        return this.#handlers.handover(orderOf(params));
       case 'stop':
         return {};
     }
@@ -199,11 +209,16 @@ function periodOf(params: Readonly<Record<string, unknown>>): number {
   throw new UsageError(`periodMs must be a number of ms from ${min} to ${max}`);
 }
 
-function targetOf(params: Readonly<Record<string, unknown>>): { target?: string } {
-  const target = params['target'];
-  if (target === undefined) return {};
-  if (typeof target === 'string' && target.length <= 256) return { target };
-  throw new UsageError('target must be the CSE-ID of a candidate, for example "/id-mn2"');
+function orderOf(params: Readonly<Record<string, unknown>>): HandoverOrder {
+  const { target } = params;
+  if (target !== undefined && (typeof target !== 'string' || target.length > 256)) {
+    throw new UsageError('target must be the CSE-ID of a candidate, for example "/id-mn2"');
+  }
+  return {
+    ...(target === undefined ? {} : { target }),
+    ...(params['dryRun'] === true ? { dryRun: true } : {}),
+    ...(params['unfence'] === true ? { unfence: true } : {}),
+  };
 }
 
 function errorBody(error: unknown): { code: string; message: string } {

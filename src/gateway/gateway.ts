@@ -49,6 +49,8 @@ const linkTellMs = millis(500);
 /** Time without a further eviction after which the buffer counts as having room. */
 const bufferAlarmMs = millis(60_000);
 
+const notOpen = { accepted: false, reason: 'the link is not open yet' };
+
 /** What a gateway is made of. */
 export interface GatewayOptions {
   readonly host: Host;
@@ -98,9 +100,16 @@ export class Gateway {
   }
 
   /** Begins a handover by order; resolves to what was begun, or why nothing was. */
-  async orderHandover(target: string | undefined): Promise<Readonly<Record<string, unknown>>> {
-    if (this.#service === undefined) return { accepted: false, reason: 'the link is not open yet' };
-    return this.#service.orderHandover(target);
+  async orderHandover(
+    target: string | undefined,
+    isDryRun = false,
+  ): Promise<Readonly<Record<string, unknown>>> {
+    return (await this.#service?.orderHandover(target, isDryRun)) ?? notOpen;
+  }
+
+  /** Lets a fenced gateway serve again; resolves to whether it does, or why not. */
+  async unfence(): Promise<Readonly<Record<string, unknown>>> {
+    return (await this.#service?.unfence()) ?? notOpen;
   }
 
   /** Runs until `signal` aborts. Rejects when the data directory cannot be used. */

@@ -4,10 +4,10 @@ import type { Clock } from '../host/clock.ts';
 import { randomHex } from '../host/entropy.ts';
 import type { Entropy } from '../host/entropy.ts';
 import type { BundleContext } from '../handover/context.ts';
-import { commandContainer } from '../handover/context.ts';
 import type { HandoverWorker, WorkContext, WorkOutcome } from '../handover/runner.ts';
 import type { ServingRecord } from '../handover/serving-record.ts';
-import type { CseReference, Transaction } from '../handover/transition.ts';
+import { isRenewal, servingAfter, writtenEpoch } from '../handover/handover-state.ts';
+import type { CseReference, Transaction } from '../handover/handover-state.ts';
 import type { Downlink } from '../downlink/downlink.ts';
 import { echoName } from '../downlink/downlink.ts';
 import type { CallOptions, CseClient } from '../onem2m/cse-client.ts';
@@ -51,7 +51,7 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
   const { context, record, uplink, owed, clientFor, link, graceMs } = options;
   return {
     prepare: (transaction, work) =>
-      context.ensure(
+      context.prepare(
         clientFor(transaction.target),
         transaction.target,
         {
@@ -73,14 +73,15 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
         cse: transaction.target,
         link: link.name,
         aes: options.aes,
-        previousEpoch: transaction.source?.epoch ?? toEpoch(0),
+        previousEpoch: toEpoch(transaction.epoch - 1),
         unixMs: options.clock.unixMs(),
       };
-      return record.claim(claimed, callOptions(work));
+      return record.claim(claimed, transaction.strays, callOptions(work));
     },
 
     switch: async (transaction, work) => {
-      const destination = options.destinationFor(transaction.target, transaction.epoch);
+      const serving = servingAfter(transaction);
+      const destination = options.destinationFor(serving.cse, writtenEpoch(serving));
       const moves = await uplink.switchTo(destination, {
         deadlineMs: work.deadlineMs,
         sourceLost: transaction.trigger === 'servingLost',
@@ -94,27 +95,41 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
 
     catchUp: (transaction, work) => catchUp(options, transaction, work),
 
-    release: async (transaction, work) => {
-      const { source } = transaction;
-      if (source === undefined) return { kind: 'succeeded' };
-      // What came between the look before and the end of the subscription is still there.
-      const lastLook = (): Promise<WorkOutcome> => catchUpSource(options, transaction, work);
-      const mark = { epoch: source.epoch, graceMs, lastLook };
-      const released = await context.release(clientFor(source.cse), source.cse, mark, callOptions(work));
-      if (released.kind === 'succeeded') options.leave(source.cse);
-      return released;
-    },
+    release: (transaction, work) => release(options, transaction, work),
 
     undo: async (transaction, work) => {
       const { target, epoch } = transaction;
       // An AE from an earlier stay may hold commands that could not be fetched then.
       const lastLook = (): Promise<WorkOutcome> => fetchCommands(options, target, work);
-      const mark = { epoch, graceMs, lastLook };
-      const undone = await context.undo(clientFor(target), target, mark, callOptions(work));
+      const leaving = { epoch, graceMs, lastLook };
+      const undone = await context.release(clientFor(target), target, leaving, callOptions(work));
       if (undone.kind === 'succeeded') options.leave(target);
       return undone;
     },
   };
+}
+
+/** Leaves the source, and what a restart left half prepared. */
+async function release(
+  options: HandoverWorkerOptions,
+  transaction: Transaction,
+  work: WorkContext,
+): Promise<WorkOutcome> {
+  const { context, clientFor, graceMs } = options;
+  const { source, abandoned, target } = transaction;
+  const epoch = toEpoch(transaction.epoch - 1);
+  const outcomes: WorkOutcome[] = [];
+  for (const cse of [source?.cse, abandoned]) {
+    if (cse === undefined || cse.cseId === target.cseId) continue;
+    // What came between the look before and the end of the subscription is still there.
+    const lastLook = (): Promise<WorkOutcome> =>
+      cse === source?.cse ? catchUpSource(options, transaction, work) : fetchCommands(options, cse, work);
+    const leaving = { epoch, graceMs, lastLook };
+    const released = await context.release(clientFor(cse), cse, leaving, callOptions(work));
+    if (released.kind === 'succeeded') options.leave(cse);
+    outcomes.push(released);
+  }
+  return outcomes.find(({ kind }) => kind !== 'succeeded') ?? { kind: 'succeeded' };
 }
 
 /** Writes down where each stream begins, says at the target that it serves, fetches what the source could not deliver. */
@@ -124,13 +139,19 @@ async function catchUp(
   work: WorkContext,
 ): Promise<WorkOutcome> {
   const { context, owed, clientFor } = options;
-  const { epoch, target, firstSeqs = {} } = transaction;
-  await owed.add({ kind: 'ledger', epoch, firstSeqs });
+  const { epoch, target, firstSeqs = {}, isProvisional = false } = transaction;
+  // An epoch that is not claimed has no ledger.
+  if (!isProvisional) await owed.add({ kind: 'ledger', epoch, firstSeqs });
   // The target may hold commands from an earlier stay that were sent there after we had left.
-  const waiting = `${context.aeAddress(target)}/${commandContainer}`;
+  const waiting = context.commandAddress(target);
   const [, label, commands, found] = await Promise.all([
     owed.settleLedgers(work.signal),
-    context.label(clientFor(target), target, { epoch, state: 'serving' }, callOptions(work)),
+    context.label(
+      clientFor(target),
+      target,
+      { epoch, state: isProvisional ? 'provisional' : 'serving' },
+      callOptions(work),
+    ),
     catchUpSource(options, transaction, work),
     options.downlink.catchUp(clientFor(target), waiting, callOptions(work)),
   ]);
@@ -141,10 +162,12 @@ async function catchUp(
 
 async function catchUpSource(
   options: HandoverWorkerOptions,
-  { source }: Transaction,
+  transaction: Transaction,
   work: WorkContext,
 ): Promise<WorkOutcome> {
-  if (source === undefined) return { kind: 'succeeded' };
+  const { source, isProvisional } = transaction;
+  // Provisionally, the source stays as it is: its notifications still arrive.
+  if (source === undefined || isProvisional || isRenewal(transaction)) return { kind: 'succeeded' };
   const fetched = await fetchCommands(options, source.cse, work);
   // Its last commands are fetched when it answers again.
   if (fetched.kind !== 'succeeded') {
@@ -159,7 +182,7 @@ async function fetchCommands(
   cse: CseReference,
   work: WorkContext,
 ): Promise<WorkOutcome> {
-  const container = `${context.aeAddress(cse)}/${commandContainer}`;
+  const container = context.commandAddress(cse);
   const caught = await downlink.catchUp(clientFor(cse), container, callOptions(work));
   if (caught.ok || isRejectedWith(caught.error, ResponseStatusCode.notFound)) return { kind: 'succeeded' };
   return { kind: 'failed', reason: caught.error.message };
@@ -172,7 +195,7 @@ async function readBack(
   nonce: string,
   work: WorkContext,
 ): Promise<WorkOutcome> {
-  const address = `${context.aeAddress(target)}/${commandContainer}/${echoName(nonce)}`;
+  const address = `${context.commandAddress(target)}/${echoName(nonce)}`;
   const read = await clientFor(target).retrieve(address, callOptions(work));
   return read.ok ? { kind: 'succeeded' } : { kind: 'failed', reason: read.error.message };
 }
@@ -198,7 +221,7 @@ async function verify(
     const written = await options
       .clientFor(target)
       .create(
-        `${options.context.aeAddress(target)}/${commandContainer}`,
+        options.context.commandAddress(target),
         ResourceType.contentInstance,
         { contentInstance: { resourceName: echoName(nonce), content: { echo: nonce } } },
         { ...callOptions(work), resultContent: ResultContent.nothing },

@@ -7,7 +7,7 @@ import type { Epoch, Seq, StreamName } from '../base/units.ts';
 import { decodeCseReference, decodeEpoch, decodeSeqs } from '../handover/handover-state-codec.ts';
 import type { WorkOutcome } from '../handover/runner.ts';
 import type { ServingRecord } from '../handover/serving-record.ts';
-import type { CseReference } from '../handover/transition.ts';
+import type { CseReference } from '../handover/handover-state.ts';
 
 export type OwedTask =
   | { readonly kind: 'ledger'; readonly epoch: Epoch; readonly firstSeqs: Readonly<Record<string, number>> }

@@ -1,7 +1,7 @@
 import type { Millis } from '../base/units.ts';
 import type { HandoverProgress } from '../handover/runner.ts';
-import { servingOf, transactionOf } from '../handover/transition.ts';
-import type { HandoverState } from '../handover/transition.ts';
+import { servingOf, transactionOf } from '../handover/handover-state.ts';
+import type { HandoverState } from '../handover/handover-state.ts';
 import type { Pilot } from './pilot.ts';
 
 /** What the status shows of a service. */

@@ -3,8 +3,8 @@
  * decides, repairs and sweeps until it is stopped.
  *
  * After a restart the records of the last run may be at the CSE that served then without our remembering: they are in
- * doubt with regard to it until they are settled. In the middle of a switch nothing is delivered before the switch has
- * been repeated, because only then it is known where each stream goes.
+ * doubt with regard to it until they are settled. Nothing is delivered before this process holds an epoch of its own
+ * (transition.ts) and the switch that follows has said where each stream goes.
  */
 import { LinkedAbort } from '../base/linked-abort.ts';
 import { assert } from '../base/assert.ts';
@@ -15,13 +15,15 @@ import type { ReadingLog } from '../buffer/reading-log.ts';
 import type { HandoverDecision } from '../decision/decision.ts';
 import { answerDeadlineMs, defaultServicePathPolicy } from '../decision/service-path.ts';
 import type { Downlink } from '../downlink/downlink.ts';
-import { BundleContext, commandContainer } from '../handover/context.ts';
+import { gatewayBundle } from '../handover/bundle-manifest.ts';
+import { BundleContext } from '../handover/context.ts';
+import type { ContextOutcome } from '../handover/context.ts';
 import { homeAeOf } from '../handover/home-ae.ts';
 import { HandoverRunner } from '../handover/runner.ts';
 import type { HandoverJournal, HandoverRecord, WorkOutcome } from '../handover/runner.ts';
 import { ServingRecord } from '../handover/serving-record.ts';
-import { servingOf } from '../handover/transition.ts';
-import type { CseReference, HandoverState, HandoverTrigger, Serving } from '../handover/transition.ts';
+import { servingOf } from '../handover/handover-state.ts';
+import type { CseReference, HandoverState, HandoverTrigger, Serving } from '../handover/handover-state.ts';
 import { every, sleep } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import { isRejectedWith } from '../onem2m/cse-client.ts';
@@ -33,15 +35,17 @@ import type { StreamDelivery, Exchange, UplinkObserver } from '../uplink/lane-op
 import { Uplink } from '../uplink/uplink.ts';
 import { keepPolling } from './command-poll.ts';
 import { keepDiscovering } from './candidate-search.ts';
-import { explainDecision, isRunning, referenceOf } from './candidate-reference.ts';
+import { chooseTarget, explainDecision, referenceOf } from './candidate-reference.ts';
 import { decisionPolicy } from './config.ts';
 import type { GatewayConfig } from './config.ts';
 import { containersOf } from './containers-of.ts';
 import { createHandoverWorker } from './handover-worker.ts';
+import { holderIn, inUse } from './held-cses.ts';
 import type { LinkAccess } from './link-access.ts';
 import { OwedWork } from './owed-work.ts';
 import type { OwedStore } from './owed-work.ts';
 import { Pilot } from './pilot.ts';
+import { ServingGuard } from './serving-guard.ts';
 import type { ServiceFacts } from './service-facts.ts';
 import type { Telling } from './telling.ts';
 import type { WayDown } from './way-down.ts';
@@ -79,6 +83,7 @@ export class Service {
   readonly #uplink: Uplink;
   readonly #pilot: Pilot;
   readonly #runner: HandoverRunner;
+  readonly #guard: ServingGuard;
   #state: HandoverState = { kind: 'detached', lastEpoch: toEpoch(0) };
   #servingSinceMs: Millis;
   #counts = { completed: 0, rolledBack: 0, failed: 0 };
@@ -99,7 +104,8 @@ export class Service {
     this.#home = access.cseClient(inCse, home.aeId);
     this.#record = new ServingRecord(this.#home, `${home.address}/serving`);
     const readers = [inCse.cseId, `${inCse.cseId}/*`];
-    this.#context = new BundleContext({ device, aeId: this.#aeId, streams: containersOf(options), readers });
+    const bundle = { device, aeId: this.#aeId, streams: containersOf(options), readers };
+    this.#context = new BundleContext(gatewayBundle(bundle));
     this.#owed = new OwedWork({
       store: options.owedStore,
       record: this.#record,
@@ -116,6 +122,17 @@ export class Service {
       observer: this.#uplinkObserver(),
     });
     this.#runner = this.#createRunner();
+    this.#guard = new ServingGuard({
+      clock: host.clock,
+      record: this.#record,
+      runner: this.#runner,
+      deadlineMs: config.handover.phaseDeadlineMs,
+      onAlarm: (text) => options.telling.alarms.set('record', text),
+      isMarked: async (serving, limits) => {
+        const mark = await this.#context.marked(this.#clientFor(serving.cse), serving.cse, limits);
+        this.#isToRefresh ||= mark === undefined || ('state' in mark && mark.state !== 'serving');
+      },
+    });
   }
 
   /** Serves until `signal` aborts. Rejects for what a service cannot go on with: a log that cannot be read. */
@@ -134,6 +151,7 @@ export class Service {
           signal,
         }),
         this.#keepSweeping(signal),
+        this.#guard.run(this.#options.config.handover.recordCheckMs, signal),
         keepPolling({
           ...this.#options,
           serving: () => (this.#runner.isBusy ? undefined : servingOf(this.#state)),
@@ -159,24 +177,28 @@ export class Service {
     this.#pilot.takeSample(sample);
   }
 
-  /** Begins a handover by order of an operator. */
-  async orderHandover(target: string | undefined): Promise<Readonly<Record<string, unknown>>> {
+  /** Begins a handover by order of an operator, or only tells what would be begun. */
+  async orderHandover(
+    target: string | undefined,
+    isDryRun = false,
+  ): Promise<Readonly<Record<string, unknown>>> {
     const serving = servingOf(this.#state)?.cse.cseId;
-    const others = this.#pilot.candidates.filter(({ cseId }) => cseId !== serving);
-    const chosen =
-      target === undefined ? others.find(isRunning) : others.find(({ cseId }) => cseId === target);
-    const reference = chosen === undefined ? undefined : referenceOf(chosen);
-    if (reference === undefined) {
-      const known = others.map(({ cseId }) => cseId).join(', ');
-      return {
-        accepted: false,
-        reason: `${target ?? 'no target'} is no candidate; known: ${known || 'none'}`,
-      };
+    const chosen = chooseTarget(this.#pilot.candidates, serving, target);
+    if (typeof chosen === 'string') return { accepted: false, reason: chosen };
+    const isFree = !this.#runner.isBusy && this.#state.kind !== 'fenced';
+    const isBegun = isDryRun ? isFree : await this.#begin('operator', chosen, []);
+    if (!isBegun) return { accepted: false, reason: `not possible while ${this.#state.kind}` };
+    return { accepted: true, target: chosen.cseId, ...(isDryRun ? { isDryRun } : {}) };
+  }
+
+  /** Lets a fenced gateway serve again, by order of an operator who has stopped the other one. */
+  async unfence(): Promise<Readonly<Record<string, unknown>>> {
+    if (this.#state.kind !== 'fenced') {
+      return { accepted: false, reason: `this gateway is not fenced, it is ${this.#state.kind}` };
     }
-    const accepted = await this.#begin('operator', reference, []);
-    return accepted
-      ? { accepted, target: reference.cseId }
-      : { accepted, reason: `not possible while ${this.#state.kind}` };
+    const accepted = await this.#runner.rearm();
+    if (accepted) for (const key of ['fenced', 'handover']) this.#options.telling.alarms.clear(key);
+    return accepted ? { accepted } : { accepted, reason: 'the journal cannot be written' };
   }
 
   /** Facts for the status. */
@@ -209,11 +231,11 @@ export class Service {
   #createRunner(): HandoverRunner {
     const { host, config, access, linkName, downlink, log, journal, telling, wayDown } = this.#options;
     const onAlarm = (text: string): void => telling.alarms.raise('handover', text);
-    const { phaseDeadlineMs, switchDeadlineMs, graceMs } = config.handover;
+    const { phaseDeadlineMs, switchDeadlineMs, graceMs, claim } = config.handover;
     return new HandoverRunner({
       clock: host.clock,
       entropy: host.entropy,
-      settings: { phaseDeadlineMs, switchDeadlineMs, repeatMs: retryMs },
+      settings: { phaseDeadlineMs, switchDeadlineMs, repeatMs: retryMs, claim },
       journal,
       worker: createHandoverWorker({
         clock: host.clock,
@@ -259,22 +281,11 @@ export class Service {
 
   /** The state of the last run becomes ours. */
   async #takeUp(): Promise<void> {
-    const state = await this.#runner.load();
-    const serving = servingOf(state);
-    if (serving === undefined) return this.#runner.resume();
-    const before = state.kind === 'switching' ? state.transaction.source : serving;
+    const before = holderIn(await this.#runner.load());
     for (const [container, throughSeq] of Object.entries(before?.inDoubt ?? {})) {
       this.#uplink.doubt(undefined, new Map([[container, toSeq(throughSeq)]]));
     }
-    if (state.kind === 'switching') {
-      // Streams that had moved already may have left something at the target.
-      this.#uplink.doubtAll(this.#destinationFor(serving.cse, serving.epoch));
-      if (before !== undefined) this.#uplink.doubtAll(this.#destinationFor(before.cse, before.epoch));
-    } else {
-      const destination = this.#destinationFor(serving.cse, serving.epoch);
-      this.#uplink.doubtAll(destination);
-      await this.#uplink.switchTo(destination, { deadlineMs: millis(0), sourceLost: false });
-    }
+    if (before !== undefined) this.#uplink.doubtAll(this.#destinationFor(before.cse, before.epoch));
     return this.#runner.resume();
   }
 
@@ -285,9 +296,8 @@ export class Service {
       this.#options.downlink.retryFailed();
       // Fenced, somebody else with our identity may serve at the very CSE that we would release.
       if (signal.aborted || this.#runner.isBusy || this.#state.kind === 'fenced') continue;
-      const serving = servingOf(this.#state)?.cse.cseId;
       const abort = new LinkedAbort(signal);
-      const done = this.#owed.sweep(serving === undefined ? [] : [serving], abort.signal);
+      const done = this.#owed.sweep(inUse(this.#state), abort.signal);
       this.#sweeping = { abort, done };
       await done;
       abort.release();
@@ -304,7 +314,7 @@ export class Service {
     const client = this.#clientFor(serving.cse);
     try {
       if (!(await this.#ensure(client, serving, signal))) return;
-      const container = `${this.#context.aeAddress(serving.cse)}/${commandContainer}`;
+      const container = this.#context.commandAddress(serving.cse);
       const caught = await this.#options.downlink.catchUp(client, container, { signal });
       if (caught.ok) this.#isToRefresh = false;
     } catch (error) {
@@ -417,8 +427,7 @@ export class Service {
   /** A fenced gateway never writes as serving (I6). */
   #fence(reason: string): void {
     void this.#uplink.switchTo(undefined, { deadlineMs: millis(0), sourceLost: true });
-    const wayOut =
-      'stop the other one, end this one, remove state/handover.journal in its data directory, start it';
+    const wayOut = 'stop the other one, then "baton handover --unfence" lets this one serve again';
     this.#options.telling.alarms.raise(
       'fenced',
       `fenced: ${reason}; readings are only stored; to go on, ${wayOut}`,
@@ -457,8 +466,8 @@ export class Service {
     const wanted = { epoch, state: 'serving' as const, pointOfAccess: access.pointOfAccessFor(cse) };
     const limits = { deadlineMs: config.handover.phaseDeadlineMs, signal };
     const outcome = await this.#context
-      .ensure(client, cse, wanted, limits)
-      .catch((error: unknown): WorkOutcome => ({ kind: 'failed', reason: errorText(error) }));
+      .repair(client, cse, wanted, limits)
+      .catch((error: unknown): ContextOutcome => ({ kind: 'failed', reason: errorText(error) }));
     if (outcome.kind === 'succeeded') telling.alarms.clear('context');
     else if (!signal.aborted) {
       telling.alarms.raise('context', `context at ${cse.cseId}: ${outcome.reason}`);
@@ -469,7 +478,7 @@ export class Service {
   async #releaseOrphan(cse: CseReference, epoch: Epoch, signal: AbortSignal): Promise<WorkOutcome> {
     const { downlink, config } = this.#options;
     const client = this.#clientFor(cse);
-    const container = `${this.#context.aeAddress(cse)}/${commandContainer}`;
+    const container = this.#context.commandAddress(cse);
     const lastLook = async (): Promise<WorkOutcome> => {
       const caught = await downlink.catchUp(client, container, { signal });
       if (caught.ok || isRejectedWith(caught.error, ResponseStatusCode.notFound)) {

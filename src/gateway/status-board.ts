@@ -2,7 +2,7 @@ import type { Millis, StreamName } from '../base/units.ts';
 import type { LogStats } from '../buffer/log-results.ts';
 import type { ReadingLog } from '../buffer/reading-log.ts';
 import type { Downlink } from '../downlink/downlink.ts';
-import { servingOf, transactionOf } from '../handover/transition.ts';
+import { servingOf, transactionOf } from '../handover/handover-state.ts';
 import type { Clock } from '../host/clock.ts';
 import type { BufferWatch } from './buffer-watch.ts';
 import type { Intake } from './intake.ts';

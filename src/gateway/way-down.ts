@@ -1,7 +1,7 @@
 import { errorText } from '../base/errors.ts';
 import { millis } from '../base/units.ts';
 import type { Millis } from '../base/units.ts';
-import type { CseReference } from '../handover/transition.ts';
+import type { CseReference } from '../handover/handover-state.ts';
 import type { Clock } from '../host/clock.ts';
 import { CapabilityMemory, decodeCapabilityMemory, encodeCapabilityMemory } from '../onem2m/capabilities.ts';
 import type { CapabilityName } from '../onem2m/capability-names.ts';

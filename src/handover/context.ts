@@ -1,337 +1,399 @@
 /**
- * The context of the gateway's bundle at a CSE: the AE with its access rights, a container for each stream, the command
- * container and the subscription that brings commands down. Everything here can be repeated: a resource that exists is
- * taken over. Requests of one dependency level are in flight together, so that preparing costs round trips by the depth
- * of the tree, not by its size.
+ * The context of the gateway's bundle at a CSE, made, repaired and released as the manifest says. Everything here can be
+ * repeated: a resource that exists is taken over. The requests of one level are in flight together (repair-plan.ts), so that
+ * preparing costs round trips by the depth of the tree, not by its size.
  *
- * Labels tell a moved AE from a terminated one and a prepared one from a serving one:
- * `baton:dev=<device>`, `baton:state=prepared|serving|moved`, `baton:epoch=<n>`, `baton:since=<epoch of creation>`.
- * An AE that this transaction did not create may hold delivered readings; undoing never deletes it.
+ * Labels tell a moved AE from a terminated one and a prepared one from a serving one: `baton:dev=<device>`,
+ * `baton:state=prepared|provisional|serving|moved`, `baton:epoch=<n>`.
+ *
+ * What is given up, be it a source that was left or a target that was prepared in vain, is marked as moved and expires; it is
+ * never deleted. A request may arrive late, when the same AE serves again and holds readings: what a late mark does, the
+ * gateway that serves there notices and mends long before the grace ends.
  */
+import { DecodeError } from '../base/errors.ts';
+import { epoch as toEpoch } from '../base/units.ts';
 import type { Epoch, Millis } from '../base/units.ts';
 import { contentOf, isRejectedWith } from '../onem2m/cse-client.ts';
 import type { CallOptions, CseClient, CseFailure, CseOutcome } from '../onem2m/cse-client.ts';
-import {
-  AccessControlOperations,
-  NotificationEventType,
-  ResourceType,
-  ResponseStatusCode,
-  ResultContent,
-} from '../onem2m/enums.ts';
+import { Operation, ResourceType, ResponseStatusCode, ResultContent } from '../onem2m/enums.ts';
 import { encodeTimestamp, parseTimestamp } from '../onem2m/primitives.ts';
 import type { Ae } from '../onem2m/resources.ts';
+import { commandContainer, commandSubscription } from './bundle-manifest.ts';
+import type { AeManifest, BundleManifest, ResourceManifest } from './bundle-manifest.ts';
+import { bundleLabels, contextTypes, observedIn, planRepair } from './repair-plan.ts';
+import type { BundleState, ObservedAe, RepairRequest, WantedBundle } from './repair-plan.ts';
+import type { CseReference } from './handover-state.ts';
 import type { WorkOutcome } from './runner.ts';
-import type { CseReference } from './transition.ts';
 
-/** What the bundle consists of. */
-export interface BundleManifest {
-  readonly device: string;
-  /** AE-ID stem, the same at every CSE. */
-  readonly aeId: string;
-  /** Container names, one for each stream. */
-  readonly streams: readonly string[];
-  /** Originators beside the AE itself that may read its data and send it commands. */
-  readonly readers: readonly string[];
-}
-
-/** How far a bundle has come at a CSE. */
-export type BundleState = 'prepared' | 'serving' | 'moved';
+/** What work on the context came to. */
+export type ContextOutcome =
+  { readonly kind: 'succeeded' } | { readonly kind: 'failed'; readonly reason: string };
 
 /** How a CSE is left. */
 export interface Leaving {
   /** Epoch that is written into the labels. */
   readonly epoch: Epoch;
-  /** How long the AE is kept with all it holds. */
+  /** How long the AEs are kept with all they hold. */
   readonly graceMs: Millis;
   /** Fetches what is still to be had there; nothing expires before it has succeeded. */
   readonly lastLook?: () => Promise<WorkOutcome>;
 }
 
-/** Name of the command container under the AE. */
-export const commandContainer = 'cmd';
-
-const subscriptionName = 'cmd-sub';
 const registrationMs = 365 * 24 * 3600 * 1000;
 
 /** Creates, repairs and releases the bundle at a CSE. */
 export class BundleContext {
-  readonly #manifest: BundleManifest;
+  readonly #bundle: BundleManifest;
 
-  constructor(manifest: BundleManifest) {
-    this.#manifest = manifest;
+  constructor(bundle: BundleManifest) {
+    this.#bundle = bundle;
   }
 
-  /** CSE-relative address of the AE. */
+  /** CSE-relative address of the gateway's own AE. */
   aeAddress(cse: CseReference): string {
-    return `${cse.cseBaseName}/${this.#manifest.device}`;
+    return `${cse.cseBaseName}/${this.#bundle.device}`;
   }
 
-  /** Brings the whole bundle into being; with everything there already it costs one round trip per level all the same. */
-  async ensure(
+  /** CSE-relative address of the container that commands are put into. */
+  commandAddress(cse: CseReference): string {
+    return `${this.aeAddress(cse)}/${commandContainer}`;
+  }
+
+  /**
+   * Brings the bundle into being at a CSE that probably does not know it: the AEs are created and read at once. All or
+   * nothing: the first failure is the outcome, and what was made is for `release`.
+   */
+  async prepare(
     client: CseClient,
     cse: CseReference,
-    wanted: { epoch: Epoch; state: BundleState; pointOfAccess: string },
+    wanted: WantedBundle,
     options: CallOptions,
-  ): Promise<WorkOutcome> {
-    const registered = await this.#register(client, cse, wanted, options);
-    if (registered.kind !== 'succeeded') return registered;
-    const address = this.aeAddress(cse);
-    const children = await Promise.all([
-      this.#ensureChild(client, address, ResourceType.accessControlPolicy, this.#policy(), options),
-      ...[...this.#manifest.streams, commandContainer].map((name) =>
-        this.#ensureChild(
-          client,
-          address,
-          ResourceType.container,
-          { container: { resourceName: name } },
-          options,
-        ),
-      ),
+  ): Promise<ContextOutcome> {
+    const first = planRepair(this.#bundle, cse.cseBaseName, new Map(), wanted)[0] ?? [];
+    const creations = first.filter(({ resourceType }) => resourceType === ResourceType.ae);
+    const run = new PlanRun(client, options);
+    const [seen] = await Promise.all([
+      Promise.all(this.#bundle.aes.map((ae) => this.#observe(client, cse, ae, options))),
+      run.perform(creations, true),
     ]);
-    const failed = children.find((failure) => failure !== undefined);
-    if (failed !== undefined) return { kind: 'failed', reason: failed.message };
-    const [rights, subscription] = await Promise.all([
-      client.update(address, { ae: { accessControlPolicyIds: [`${address}/acp`] } }, options),
-      this.#ensureChild(
-        client,
-        `${address}/${commandContainer}`,
-        ResourceType.subscription,
-        this.#subscription(),
-        options,
-      ),
-    ]);
-    if (!rights.ok) return { kind: 'failed', reason: rights.error.message };
-    if (subscription !== undefined) return { kind: 'failed', reason: subscription.message };
-    return { kind: 'succeeded' };
+    const admitted = this.#admit(client, cse, options);
+    const observed = new Map<string, ObservedAe>();
+    for (const [index, { name }] of this.#bundle.aes.entries()) {
+      const found = seen[index];
+      if (run.made.has(name)) observed.set(name, 'fresh');
+      else if (found !== undefined)
+        observed.set(name, typeof found === 'object' && 'reason' in found ? 'unread' : found);
+      const reason = this.#whyUnusable(cse, name, found, run);
+      if (reason !== undefined) return { kind: 'failed', reason };
+    }
+    if (run.failure !== undefined) return { kind: 'failed', reason: run.failure };
+    await run.performAll(planRepair(this.#bundle, cse.cseBaseName, observed, wanted));
+    return outcomeOf(run.failure ?? (await admitted));
   }
 
-  /** Writes the state into the AE's labels; the epoch of its creation is kept. */
+  /** Brings the bundle at a CSE that knows it to the manifest: what is read there decides what is done. */
+  async repair(
+    client: CseClient,
+    cse: CseReference,
+    wanted: WantedBundle,
+    options: CallOptions,
+  ): Promise<ContextOutcome> {
+    const run = new PlanRun(client, options);
+    const observed = new Map<string, ObservedAe>();
+    const seen = await Promise.all(this.#bundle.aes.map((ae) => this.#observe(client, cse, ae, options)));
+    for (const [index, { name }] of this.#bundle.aes.entries()) {
+      const found = seen[index] ?? 'absent';
+      if (typeof found === 'object' && 'reason' in found) return { kind: 'failed', reason: found.reason };
+      observed.set(name, found);
+    }
+    await run.performAll(planRepair(this.#bundle, cse.cseBaseName, observed, wanted));
+    return outcomeOf(run.failure);
+  }
+
+  /** Writes the state into the labels of all AEs; those that serve are announced where the manifest says so. */
   async label(
     client: CseClient,
     cse: CseReference,
     mark: { epoch: Epoch; state: BundleState },
     options: CallOptions,
-  ): Promise<WorkOutcome> {
-    const address = this.aeAddress(cse);
-    const since = await this.#since(client, address, options);
-    if (since.kind === 'gone') return { kind: 'failed', reason: `${address} is gone` };
-    if (since.kind === 'failed') return since;
-    const labels = this.#labels(mark.epoch, mark.state, since.epoch);
-    const updated = await client.update(address, { ae: { labels } }, options);
-    return updated.ok ? { kind: 'succeeded' } : { kind: 'failed', reason: updated.error.message };
+  ): Promise<ContextOutcome> {
+    const updates = this.#bundle.aes.map(({ name, aeId, announceTo = [] }) => {
+      const announced =
+        mark.state === 'serving' && announceTo.length > 0 ? { announceTo: [...announceTo] } : {};
+      const ae: Ae = { labels: bundleLabels(this.#bundle.device, mark), ...announced };
+      return client.update(`${cse.cseBaseName}/${name}`, { ae }, { ...options, from: aeId });
+    });
+    return outcomeOf(firstFailure(await Promise.all(updates)));
+  }
+
+  /** The epoch and state that the gateway's own AE carries at a CSE; undefined when it is not there. */
+  async marked(
+    client: CseClient,
+    cse: CseReference,
+    options: CallOptions,
+  ): Promise<{ epoch?: Epoch; state?: string } | { reason: string } | undefined> {
+    const read = await client.retrieve(this.aeAddress(cse), options);
+    if (read.ok) return markIn(contentOf(read.value, 'ae').labels);
+    if (isRejectedWith(read.error, ResponseStatusCode.notFound)) return undefined;
+    return { reason: read.error.message };
   }
 
   /**
-   * Leaves a CSE: no more commands from it, the AE marked as moved and, after a last look, kept for `graceMs` with all it
-   * holds. The expiry is counted from the CSE's own clock, because ours may be wrong by years.
+   * Leaves a CSE: no more commands from it, all AEs marked as moved and, after a last look, kept for `graceMs` with all they
+   * hold. The expiry is counted from the CSE's own clock, because ours may be wrong by years. An AE that carries a later epoch
+   * is left alone.
    */
   async release(
     client: CseClient,
     cse: CseReference,
-    mark: Leaving,
+    leaving: Leaving,
     options: CallOptions,
-  ): Promise<WorkOutcome> {
-    const address = this.aeAddress(cse);
-    const [since, unsubscribed] = await Promise.all([
-      this.#since(client, address, options),
-      client.delete(`${address}/${commandContainer}/${subscriptionName}`, options),
-    ]);
-    if (since.kind === 'gone') return { kind: 'succeeded' };
-    if (since.kind === 'failed') return since;
-    if (!unsubscribed.ok && !isRejectedWith(unsubscribed.error, ResponseStatusCode.notFound)) {
-      return { kind: 'failed', reason: unsubscribed.error.message };
+  ): Promise<ContextOutcome> {
+    const marks = await Promise.all(
+      this.#bundle.aes.map((ae) => this.#markMoved(client, cse, { ae, epoch: leaving.epoch, options })),
+    );
+    const moved: Moved[] = [];
+    for (const mark of marks) {
+      if (typeof mark === 'string') return { kind: 'failed', reason: mark };
+      if (mark !== undefined) moved.push(mark);
     }
-    const labels = this.#labels(mark.epoch, 'moved', since.epoch);
-    const labelled = await client.update(
-      address,
-      { ae: { labels } },
-      { ...options, resultContent: ResultContent.attributes },
-    );
-    if (!labelled.ok) return { kind: 'failed', reason: labelled.error.message };
-    const nowMs = cseTimeIn(labelled, 'ae');
-    if (nowMs === undefined)
-      return { kind: 'failed', reason: `${address}: the answer carries no lastModifiedTime` };
-    const looked = await mark.lastLook?.();
-    if (looked !== undefined && looked.kind !== 'succeeded') return looked;
-    const expirationTime = encodeTimestamp(nowMs + mark.graceMs);
-    const updated = await client.update(
-      address,
-      { ae: { expirationTime, requestReachability: false } },
-      options,
-    );
-    return updated.ok ? { kind: 'succeeded' } : { kind: 'failed', reason: updated.error.message };
-  }
-
-  /** Takes back what preparing did: the AE is deleted if this epoch created it, marked as moved otherwise. */
-  async undo(
-    client: CseClient,
-    cse: CseReference,
-    mark: Leaving,
-    options: CallOptions,
-  ): Promise<WorkOutcome> {
-    const address = this.aeAddress(cse);
-    const since = await this.#since(client, address, options);
-    if (since.kind === 'gone') return { kind: 'succeeded' };
-    if (since.kind === 'failed') return since;
-    if (since.epoch !== mark.epoch) return this.release(client, cse, mark, options);
-    const deleted = await client.delete(address, options);
-    if (deleted.ok || isRejectedWith(deleted.error, ResponseStatusCode.notFound))
-      return { kind: 'succeeded' };
-    return { kind: 'failed', reason: deleted.error.message };
-  }
-
-  async #register(
-    client: CseClient,
-    cse: CseReference,
-    wanted: { epoch: Epoch; state: BundleState; pointOfAccess: string },
-    options: CallOptions,
-  ): Promise<WorkOutcome> {
-    const { device, aeId } = this.#manifest;
-    const reachable: Ae = { requestReachability: true, pointOfAccess: [wanted.pointOfAccess] };
-    const created = await client.create(
-      cse.cseBaseName,
-      ResourceType.ae,
-      {
-        ae: {
-          resourceName: device,
-          appId: 'Nbaton',
-          appName: 'baton',
-          supportedReleaseVersions: ['4'],
-          contentSerialization: ['application/cbor'],
-          labels: this.#labels(wanted.epoch, wanted.state, wanted.epoch),
-          ...reachable,
-        },
-      },
-      { ...options, resultContent: ResultContent.attributes },
-    );
-    if (created.ok) {
-      const assigned = contentOf(created.value, 'ae').aeId;
-      if (typeof assigned === 'string' && assigned.split('/').pop() !== aeId) {
-        return { kind: 'failed', reason: `${cse.cseId} assigned the AE-ID ${assigned} instead of ${aeId}` };
-      }
-      return { kind: 'succeeded' };
+    if (moved.length === 0) return { kind: 'succeeded' };
+    const looked = await leaving.lastLook?.();
+    if (looked !== undefined && looked.kind !== 'succeeded') {
+      return { kind: 'failed', reason: 'reason' in looked ? looked.reason : looked.kind };
     }
-    const exists =
-      isRejectedWith(created.error, ResponseStatusCode.originatorHasAlreadyRegistered) ||
-      isRejectedWith(created.error, ResponseStatusCode.alreadyExists) ||
-      isRejectedWith(created.error, ResponseStatusCode.conflict);
-    if (!exists) return { kind: 'failed', reason: created.error.message };
-    return this.#takeOver(client, cse, wanted, reachable, options);
+    const expiring = moved.map(({ address, from, nowMs }) => {
+      const expirationTime = encodeTimestamp(nowMs + leaving.graceMs);
+      return client.update(address, { ae: { expirationTime } }, { ...options, from });
+    });
+    return outcomeOf(firstFailure(await Promise.all(expiring)));
   }
 
-  /** An AE of ours from an earlier stay: readable by us, or it is not ours. */
-  async #takeOver(
+  /** Marks one AE as moved; the reason when that fails, undefined when there is none of ours to mark. */
+  async #markMoved(
     client: CseClient,
     cse: CseReference,
-    wanted: { epoch: Epoch; state: BundleState },
-    reachable: Ae,
-    options: CallOptions,
-  ): Promise<WorkOutcome> {
-    const address = this.aeAddress(cse);
-    const since = await this.#since(client, address, options);
-    if (since.kind === 'gone')
-      return { kind: 'failed', reason: `${address} is registered under another name` };
-    if (since.kind === 'failed')
-      return { kind: 'failed', reason: `${address} is held but not ours to use: ${since.reason}` };
-    const labels = this.#labels(wanted.epoch, wanted.state, since.epoch);
-    const updated = await client.update(
-      address,
-      { ae: { labels, ...reachable } },
-      { ...options, resultContent: ResultContent.attributes },
-    );
-    if (!updated.ok) return { kind: 'failed', reason: updated.error.message };
-    const nowMs = cseTimeIn(updated, 'ae');
-    if (nowMs === undefined)
-      return { kind: 'failed', reason: `${address}: the answer carries no lastModifiedTime` };
-    const extended = await client.update(
-      address,
-      { ae: { expirationTime: encodeTimestamp(nowMs + registrationMs) } },
-      options,
-    );
-    return extended.ok ? { kind: 'succeeded' } : { kind: 'failed', reason: extended.error.message };
-  }
-
-  async #since(
-    client: CseClient,
-    address: string,
-    options: CallOptions,
-  ): Promise<
-    { kind: 'found'; epoch: Epoch | undefined } | { kind: 'gone' } | { kind: 'failed'; reason: string }
-  > {
+    work: { ae: AeManifest; epoch: Epoch; options: CallOptions },
+  ): Promise<Moved | string | undefined> {
+    const { ae, epoch } = work;
+    const options = { ...work.options, from: ae.aeId };
+    const address = `${cse.cseBaseName}/${ae.name}`;
     const read = await client.retrieve(address, options);
     if (!read.ok) {
-      if (isRejectedWith(read.error, ResponseStatusCode.notFound)) return { kind: 'gone' };
-      return { kind: 'failed', reason: read.error.message };
+      return isRejectedWith(read.error, ResponseStatusCode.notFound) ? undefined : read.error.message;
     }
     const { aeId, labels } = contentOf(read.value, 'ae');
-    if (typeof aeId !== 'string' || aeId.split('/').pop() !== this.#manifest.aeId) {
-      return { kind: 'failed', reason: `${address} belongs to ${String(aeId)}` };
+    if (stemOf(aeId) !== ae.aeId) return `${address} belongs to ${String(aeId)}`;
+    if ((markIn(labels).epoch ?? 0) > epoch) return undefined;
+    const isOwn = ae.name === this.#bundle.device;
+    const left: Record<string, unknown> = {
+      labels: bundleLabels(this.#bundle.device, { epoch, state: 'moved' }),
+      requestReachability: false,
+      ...((ae.announceTo ?? []).length === 0 ? {} : { announceTo: null }),
+    };
+    const [labelled, unsubscribed] = await Promise.all([
+      client.update(address, { ae: left }, { ...options, resultContent: ResultContent.attributes }),
+      isOwn
+        ? client.delete(`${address}/${commandContainer}/${commandSubscription}`, options)
+        : Promise.resolve(undefined),
+    ]);
+    if (!labelled.ok) return labelled.error.message;
+    if (unsubscribed?.ok === false && !isRejectedWith(unsubscribed.error, ResponseStatusCode.notFound)) {
+      return unsubscribed.error.message;
     }
-    return { kind: 'found', epoch: sinceOf(labels) };
+    const nowMs = cseTimeIn(labelled);
+    if (nowMs === undefined) return `${address}: the answer carries no lastModifiedTime`;
+    return { address, from: ae.aeId, nowMs };
   }
 
-  async #ensureChild(
+  /** What is at a CSE of one AE, in one round trip where the CSE gives child resources (`rcn` 4). */
+  async #observe(
     client: CseClient,
-    parent: string,
-    resourceType: ResourceType,
-    content: Parameters<CseClient['create']>[2],
+    cse: CseReference,
+    ae: AeManifest,
     options: CallOptions,
-  ): Promise<CseFailure | undefined> {
-    const created = await client.create(parent, resourceType, content, {
-      ...options,
-      resultContent: ResultContent.nothing,
-    });
-    if (created.ok || isRejectedWith(created.error, ResponseStatusCode.conflict)) return undefined;
-    return created.error;
+  ): Promise<ObservedAe | { reason: string; code?: number }> {
+    const address = `${cse.cseBaseName}/${ae.name}`;
+    const own = { ...options, from: ae.aeId };
+    const read = await client.request(
+      { operation: Operation.retrieve, to: address, filterCriteria: { resourceType: [...contextTypes] } },
+      { ...own, resultContent: ResultContent.attributesAndChildResources },
+    );
+    if (read.ok) {
+      const observed = observedIn(contentOf(read.value, 'ae'));
+      const { aeId } = observed.attributes;
+      if (stemOf(aeId) === ae.aeId) return observed;
+      return { reason: `${address} belongs to ${String(aeId)}` };
+    }
+    const { error } = read;
+    if (isRejectedWith(error, ResponseStatusCode.notFound)) return 'absent';
+    if (error.kind !== 'rejected') return { reason: error.message };
+    if (error.responseStatusCode === ResponseStatusCode.originatorHasNoPrivilege) {
+      return { reason: error.message, code: error.responseStatusCode };
+    }
+    // Not every CSE can filter the children that it gives; that the AE is ours must be known all the same.
+    const plain = await client.retrieve(address, own);
+    if (!plain.ok) {
+      if (isRejectedWith(plain.error, ResponseStatusCode.notFound)) return 'absent';
+      return { reason: plain.error.message };
+    }
+    const { aeId } = contentOf(plain.value, 'ae');
+    return stemOf(aeId) === ae.aeId ? 'unread' : { reason: `${address} belongs to ${String(aeId)}` };
   }
 
-  #labels(epoch: Epoch, state: BundleState, since: Epoch | undefined): string[] {
-    const labels = [`baton:dev=${this.#manifest.device}`, `baton:state=${state}`, `baton:epoch=${epoch}`];
-    return since === undefined ? labels : [...labels, `baton:since=${since}`];
+  /** Why an AE that could not be created cannot be taken over either. */
+  #whyUnusable(
+    cse: CseReference,
+    name: string,
+    found: ObservedAe | { reason: string; code?: number } | undefined,
+    run: PlanRun,
+  ): string | undefined {
+    const refusal = run.refused.get(name);
+    if (refusal === undefined) return undefined;
+    const address = `${cse.cseBaseName}/${name}`;
+    if (found === 'absent') return `${address} is registered under another name: ${refusal}`;
+    if (typeof found !== 'object' || !('reason' in found)) return undefined;
+    if (found.code !== ResponseStatusCode.originatorHasNoPrivilege) {
+      return `${address} is held but not ours to use: ${found.reason}`;
+    }
+    // After a crash a registrar may know the AE-ID and have lost its owner; another CSE is the only way out.
+    return `${cse.cseId} holds our AE-ID and does not let us use ${address} (${refusal}; ${found.reason}): its operator has to delete it`;
   }
 
-  #policy(): Parameters<CseClient['create']>[2] {
-    const { aeId, readers } = this.#manifest;
-    const own = { accessControlOriginators: [aeId], accessControlOperations: AccessControlOperations.all };
-    const { create, retrieve, notify, discovery } = AccessControlOperations;
-    const others = {
-      accessControlOriginators: [...readers],
-      accessControlOperations: create + retrieve + notify + discovery,
-    };
-    return {
-      accessControlPolicy: {
-        resourceName: 'acp',
-        privileges: { accessControlRule: readers.length === 0 ? [own] : [own, others] },
-        selfPrivileges: { accessControlRule: [own] },
-      },
-    };
-  }
-
-  #subscription(): Parameters<CseClient['create']>[2] {
-    return {
-      subscription: {
-        resourceName: subscriptionName,
-        eventNotificationCriteria: {
-          notificationEventType: [NotificationEventType.createOfDirectChild],
-          childResourceType: [ResourceType.contentInstance],
-        },
-        notificationUri: [this.#manifest.aeId],
-        notificationContentType: 1,
-      },
-    };
+  /** Asks a target whether it takes what the manifest holds, before anything is claimed; undefined when it does. */
+  async #admit(client: CseClient, cse: CseReference, options: CallOptions): Promise<string | undefined> {
+    const read = await client.retrieve(cse.cseBaseName, options);
+    // What a CSE does not show is found out by the creation of it.
+    if (!read.ok) return read.error.kind === 'rejected' ? undefined : read.error.message;
+    const supported = read.value.primitiveContent?.cseBase?.supportedResourceType;
+    if (!Array.isArray(supported)) return undefined;
+    const lacking = [...typesIn(this.#bundle)].filter((type) => !supported.includes(type));
+    if (lacking.length === 0) return undefined;
+    return `${cse.cseId} does not support resource types ${lacking.join(', ')} of the bundle`;
   }
 }
 
-function sinceOf(labels: unknown): Epoch | undefined {
-  if (!Array.isArray(labels)) return undefined;
-  for (const label of labels) {
-    const match = typeof label === 'string' ? /^baton:since=(\d{1,15})$/u.exec(label) : null;
-    if (match !== null) return Number(match[1]) as Epoch;
+/** An AE that was marked as moved, at this time of the CSE. */
+interface Moved {
+  readonly address: string;
+  readonly from: string;
+  readonly nowMs: number;
+}
+
+/** One run of a plan: level by level, ended by the first failure. */
+class PlanRun {
+  readonly #client: CseClient;
+  readonly #options: CallOptions;
+  readonly #times = new Map<string, number>();
+  /** AEs that this run registered. */
+  readonly made = new Set<string>();
+  /** AEs that could not be registered because they exist, with the words of the CSE. */
+  readonly refused = new Map<string, string>();
+  failure: string | undefined;
+
+  constructor(client: CseClient, options: CallOptions) {
+    this.#client = client;
+    this.#options = options;
   }
+
+  async performAll(plan: readonly (readonly RepairRequest[])[]): Promise<void> {
+    for (const level of plan) {
+      await this.perform(level, false);
+      if (this.failure !== undefined) return;
+    }
+  }
+
+  /** All requests at once; `isOpen` says that AEs may exist. */
+  async perform(level: readonly RepairRequest[], isOpen: boolean): Promise<void> {
+    const failures = await Promise.all(level.map((request) => this.#request(request, isOpen)));
+    this.failure ??= failures.find((failure) => failure !== undefined);
+  }
+
+  async #request(request: RepairRequest, isOpen: boolean): Promise<string | undefined> {
+    const { operation, to, from, ae, life, resourceType } = request;
+    const tells = life === 'tells';
+    const outcome = await this.#client.request(
+      {
+        operation,
+        to,
+        ...(resourceType === undefined ? {} : { resourceType }),
+        primitiveContent: life === 'prolonged' ? this.#prolonged(ae) : request.content,
+      },
+      { ...this.#options, from, resultContent: tells ? ResultContent.attributes : ResultContent.nothing },
+    );
+    if (!outcome.ok) return this.#judge(request, outcome.error, isOpen);
+    if (!tells) return undefined;
+    const nowMs = cseTimeIn(outcome);
+    if (nowMs === undefined) return `${to}: the answer carries no lastModifiedTime`;
+    this.#times.set(ae, nowMs);
+    if (operation === Operation.update) return undefined;
+    const assigned = contentOf(outcome.value, 'ae').aeId;
+    if (assigned !== undefined && stemOf(assigned) !== from) {
+      return `${to} assigned the AE-ID ${assigned} instead of ${from}`;
+    }
+    this.made.add(ae);
+    return undefined;
+  }
+
+  #judge(request: RepairRequest, error: CseFailure, isOpen: boolean): string | undefined {
+    if (request.operation === Operation.update) return error.message;
+    if (request.resourceType !== ResourceType.ae) {
+      return isRejectedWith(error, ResponseStatusCode.conflict) ? undefined : error.message;
+    }
+    const { originatorHasAlreadyRegistered, alreadyExists, conflict } = ResponseStatusCode;
+    const exists = [originatorHasAlreadyRegistered, alreadyExists, conflict].some((code) =>
+      isRejectedWith(error, code),
+    );
+    if (!exists || !isOpen) return error.message;
+    this.refused.set(request.ae, error.message);
+    return undefined;
+  }
+
+  #prolonged(ae: string): { ae: Ae } {
+    const nowMs = this.#times.get(ae);
+    if (nowMs === undefined) throw new DecodeError(`the time of the CSE is not known for ${ae}`);
+    return { ae: { expirationTime: encodeTimestamp(nowMs + registrationMs) } };
+  }
+}
+
+function typesIn(bundle: BundleManifest): Set<number> {
+  const types = new Set<number>([ResourceType.ae, ResourceType.contentInstance]);
+  const visit = ({ resourceType, children = [] }: ResourceManifest): void => {
+    types.add(resourceType);
+    children.forEach(visit);
+  };
+  for (const { resources } of bundle.aes) resources.forEach(visit);
+  return types;
+}
+
+function markIn(labels: unknown): { epoch?: Epoch; state?: string } {
+  const valueOf = (name: string): string | undefined => {
+    const list: readonly unknown[] = Array.isArray(labels) ? labels : [];
+    const label = list.find((each) => typeof each === 'string' && each.startsWith(`${name}=`));
+    return typeof label === 'string' ? label.slice(name.length + 1) : undefined;
+  };
+  const epoch = /^\d{1,15}$/u.exec(valueOf('baton:epoch') ?? '')?.[0];
+  const state = valueOf('baton:state');
+  return {
+    ...(epoch === undefined ? {} : { epoch: toEpoch(Number(epoch)) }),
+    ...(state === undefined ? {} : { state }),
+  };
+}
+
+function stemOf(aeId: unknown): string | undefined {
+  return typeof aeId === 'string' ? aeId.split('/').pop() : undefined;
+}
+
+function cseTimeIn(outcome: Extract<CseOutcome, { ok: true }>): number | undefined {
+  const time = contentOf(outcome.value, 'ae').lastModifiedTime;
+  return typeof time === 'string' ? parseTimestamp(time) : undefined;
+}
+
+function firstFailure(outcomes: readonly CseOutcome[]): string | undefined {
+  for (const outcome of outcomes) if (!outcome.ok) return outcome.error.message;
   return undefined;
 }
 
-function cseTimeIn(outcome: Extract<CseOutcome, { ok: true }>, root: 'ae'): number | undefined {
-  const time = contentOf(outcome.value, root).lastModifiedTime;
-  return typeof time === 'string' ? parseTimestamp(time) : undefined;
+function outcomeOf(reason: string | undefined): ContextOutcome {
+  return reason === undefined ? { kind: 'succeeded' } : { kind: 'failed', reason };
 }

@@ -2,13 +2,15 @@
 import { DecodeError } from '../base/errors.ts';
 import { cseId as toCseId, epoch as toEpoch } from '../base/units.ts';
 import type { Epoch } from '../base/units.ts';
-import type { CseReference, HandoverState, HandoverTrigger, Serving, Transaction } from './transition.ts';
+import type { CseReference, HandoverState, HandoverTrigger, Serving, Transaction } from './handover-state.ts';
 
 const triggers: readonly string[] = [
   'initial',
   'a3',
   'servingLost',
   'operator',
+  'restarted',
+  'corrected',
 ] satisfies readonly HandoverTrigger[];
 
 /** A journaled state from its stored form; throws `DecodeError` when it is none. */
@@ -17,16 +19,17 @@ export function decodeHandoverState(value: unknown): HandoverState {
   const { kind } = state;
   switch (kind) {
     case 'detached':
-      return { kind, lastEpoch: decodeEpoch(state.lastEpoch) };
+      return { kind, lastEpoch: decodeEpoch(state.lastEpoch), ...decodeStrays(state.strays) };
     case 'fenced':
       return { kind, lastEpoch: decodeEpoch(state.lastEpoch), reason: textOf(state.reason, 'reason') };
     case 'serving':
-      return { kind, serving: decodeServing(state.serving) };
+      return { kind, serving: decodeServing(state.serving), ...decodeStrays(state.strays) };
     case 'preparing':
     case 'prepared':
     case 'claiming':
     case 'switching':
     case 'catchingUp':
+    case 'provisional':
     case 'releasing':
       return { kind, transaction: decodeTransaction(state.transaction) };
     case 'rollingBack': {
@@ -71,17 +74,18 @@ export function decodeSeqs(value: unknown): Readonly<Record<string, number>> {
 const epochLimit = 2 ** 48;
 
 function decodeServing(value: unknown): Serving {
-  const { cse, epoch, inDoubt } = fieldsOf(value, 'serving CSE');
+  const { cse, epoch, inDoubt, ...flags } = fieldsOf(value, 'serving CSE');
   return {
     cse: decodeCseReference(cse),
     epoch: decodeEpoch(epoch),
+    ...decodeFlag(flags, 'isProvisional'),
     ...(inDoubt === undefined ? {} : { inDoubt: decodeSeqs(inDoubt) }),
   };
 }
 
 function decodeTransaction(value: unknown): Transaction {
   const fields = fieldsOf(value, 'transaction');
-  const { trigger, source, alternatives, firstSeqs, inDoubt } = fields;
+  const { trigger, source, alternatives, abandoned, firstSeqs, inDoubt } = fields;
   if (typeof trigger !== 'string' || !triggers.includes(trigger)) {
     throw new DecodeError(`${JSON.stringify(trigger)} is no trigger of a handover`);
   }
@@ -89,13 +93,34 @@ function decodeTransaction(value: unknown): Transaction {
   return {
     epoch: decodeEpoch(fields.epoch),
     nonce: textOf(fields.nonce, 'nonce'),
+    ...decodeStrays(fields.strays),
     trigger: trigger as HandoverTrigger,
     target: decodeCseReference(fields.target),
     alternatives: alternatives.map(decodeCseReference),
     ...(source === undefined ? {} : { source: decodeServing(source) }),
+    ...(abandoned === undefined ? {} : { abandoned: decodeCseReference(abandoned) }),
+    ...decodeFlag(fields, 'isResumed'),
+    ...decodeFlag(fields, 'isBound'),
+    ...decodeFlag(fields, 'isProvisional'),
     ...(firstSeqs === undefined ? {} : { firstSeqs: decodeSeqs(firstSeqs) }),
     ...(inDoubt === undefined ? {} : { inDoubt: decodeSeqs(inDoubt) }),
   };
+}
+
+function decodeStrays(value: unknown): { strays?: readonly string[] } {
+  if (value === undefined) return {};
+  if (!Array.isArray(value)) throw new DecodeError(`${JSON.stringify(value)} is no list of nonces`);
+  return { strays: value.map((nonce: unknown) => textOf(nonce, 'nonce')) };
+}
+
+function decodeFlag<Name extends string>(
+  fields: Record<string, unknown>,
+  name: Name,
+): { [Key in Name]?: true } {
+  const value = fields[name];
+  if (value === undefined) return {};
+  if (value !== true) throw new DecodeError(`${name} ${JSON.stringify(value)} is not true`);
+  return { [name]: true } as { [Key in Name]?: true };
 }
 
 function fieldsOf(value: unknown, what: string): Record<string, unknown> {

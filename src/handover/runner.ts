@@ -4,19 +4,12 @@ import type { Epoch, Millis } from '../base/units.ts';
 import type { CancelTimer, Clock } from '../host/clock.ts';
 import { randomHex } from '../host/entropy.ts';
 import type { Entropy } from '../host/entropy.ts';
-import { transactionOf, transition } from './transition.ts';
-import type {
-  CseReference,
-  HandoverEffect,
-  HandoverInput,
-  HandoverState,
-  HandoverTrigger,
-  HandoverWork,
-  Transaction,
-  TransitionSettings,
-} from './transition.ts';
+import { transactionOf } from './handover-state.ts';
+import { transition } from './transition.ts';
+import type { CseReference, HandoverState, HandoverTrigger, Transaction } from './handover-state.ts';
+import type { HandoverEffect, HandoverInput, HandoverWork, TransitionSettings } from './handover-input.ts';
 
-/** What a piece of handover work came to; `refused` and `lost` are answers to a claim. */
+/** What a piece of handover work came to; `refused`, `lost` and `displaced` are answers to a claim. */
 export type WorkOutcome =
   | {
       readonly kind: 'succeeded';
@@ -25,7 +18,9 @@ export type WorkOutcome =
     }
   | { readonly kind: 'failed'; readonly reason: string }
   | { readonly kind: 'refused'; readonly reason: string }
-  | { readonly kind: 'lost'; readonly reason: string };
+  | { readonly kind: 'lost'; readonly reason: string }
+  /** The epoch is held by a claim of ours that was given up. */
+  | { readonly kind: 'displaced' };
 
 /** The world the transaction acts on. Every piece of work can be repeated, and stops when its signal aborts. */
 export type HandoverWorker = {
@@ -87,7 +82,8 @@ export interface HandoverObserver {
  */
 export class HandoverRunner {
   readonly #clock: Clock;
-  readonly #entropy: Entropy;
+  /** Of this process; see transition.ts. */
+  readonly #nonce: string;
   readonly #settings: TransitionSettings;
   readonly #journal: HandoverJournal;
   readonly #worker: HandoverWorker;
@@ -111,7 +107,7 @@ export class HandoverRunner {
     observer: HandoverObserver;
   }) {
     this.#clock = options.clock;
-    this.#entropy = options.entropy;
+    this.#nonce = randomHex(options.entropy, 8);
     this.#settings = options.settings;
     this.#journal = options.journal;
     this.#worker = options.worker;
@@ -127,9 +123,14 @@ export class HandoverRunner {
     return { startedMs: this.#startedMs, enteredMs: this.#enteredMs, phases: this.#phases };
   }
 
-  /** True while a transaction is under way. */
+  /** True while a transaction is under way that no other may take over from. */
   get isBusy(): boolean {
-    return transactionOf(this.#state) !== undefined;
+    return transactionOf(this.#state) !== undefined && this.#state.kind !== 'provisional';
+  }
+
+  /** Tells the claims of this process from those of any other. */
+  get nonce(): string {
+    return this.#nonce;
   }
 
   /** Takes the state of the last run from the journal; nothing is done about it before `resume`. */
@@ -140,9 +141,9 @@ export class HandoverRunner {
     return this.#state;
   }
 
-  /** Takes up what the last run left: undoes up to `prepared`, goes forward from `claiming` on. */
+  /** Takes up what the last run left, under an epoch of its own; see transition.ts. */
   async resume(): Promise<void> {
-    await this.#feed({ kind: 'restarted' });
+    await this.#feed({ kind: 'restarted', nonce: this.#nonce });
   }
 
   /** Begins a handover; false when one is under way, the gateway is fenced, or the target already serves. */
@@ -151,9 +152,24 @@ export class HandoverRunner {
     target: CseReference;
     alternatives: readonly CseReference[];
     knownEpoch: Epoch;
+    /** The target was prepared and verified ahead. */
+    isWarm?: boolean;
   }): Promise<boolean> {
     if (this.isBusy || this.#stopped) return false;
-    return this.#feed({ kind: 'begin', ...request, nonce: randomHex(this.#entropy, 8) });
+    const { isWarm = false, ...rest } = request;
+    return this.#feed({ kind: 'begin', ...rest, nonce: this.#nonce, ...(isWarm ? { isWarm } : {}) });
+  }
+
+  /** What a look at the serving record showed; true when it means something now. */
+  takeRecord(
+    seen: { kind: 'displaced'; epoch: Epoch } | { kind: 'overtaken'; reason: string },
+  ): Promise<boolean> {
+    return this.#feed(seen.kind === 'displaced' ? { ...seen, nonce: this.#nonce } : seen);
+  }
+
+  /** Lets a fenced gateway begin anew; false when it is not fenced. */
+  rearm(): Promise<boolean> {
+    return this.#feed({ kind: 'rearm' });
   }
 
   /** Stops running effects; the journal keeps the state for the next run. */
@@ -239,11 +255,12 @@ export class HandoverRunner {
     const abort = new AbortController();
     this.#abort = abort;
     const run = ++this.#run;
-    const finish = (input: HandoverInput): void => {
+    const finish = (outcome: WorkOutcome | { readonly kind: 'deadline' }): void => {
       if (run !== this.#run) return; // the outcome of work that was given up
       this.#run += 1;
       this.#cancelTimers();
-      void this.#feed(input);
+      const { epoch } = effect.transaction;
+      void this.#feed(outcome.kind === 'displaced' ? { ...outcome, epoch, nonce: this.#nonce } : outcome);
     };
     const work = (): void => {
       // The switch bounds itself by its deadline; the guard behind it is for a defect, not for a slow network.

@@ -2,7 +2,7 @@
  * The serving record: one container at the IN-CSE in which a gateway claims, epoch by epoch, the CSE that serves it.
  *
  * A claim is the CREATE of a contentInstance with the fixed name `e<epoch>`: the CSE's answer 4105 to a second one is the
- * lost compare-and-swap that oneM2M otherwise does not have. After the switch, `s<epoch>` adds for every stream the first
+ * lost compare-and-swap that oneM2M otherwise does not have. Epochs are claimed without a gap. After the switch, `s<epoch>` adds for every stream the first
  * sequence number found at the new CSE, so that all history stays findable. Readers take the highest epoch. The container
  * is created without `maxNrOfInstances`, because an evicted name could be claimed again.
  */
@@ -18,7 +18,7 @@ import { ResourceType, ResponseStatusCode, ResultContent } from '../onem2m/enums
 import type { ResponsePrimitive } from '../onem2m/primitives.ts';
 import { decodeEpoch, isEpoch } from './handover-state-codec.ts';
 import type { WorkOutcome } from './runner.ts';
-import type { CseReference } from './transition.ts';
+import type { CseReference } from './handover-state.ts';
 
 /** One claim as it stands in the record. */
 export interface ServingEntry {
@@ -31,6 +31,17 @@ export interface ServingEntry {
   readonly aes: Readonly<Record<string, string>>;
   readonly previousEpoch: Epoch;
   readonly unixMs: UnixMillis;
+}
+
+/** What a look at the record shows to a gateway that serves. */
+export type RecordView =
+  | { readonly kind: 'current' }
+  | { readonly kind: 'displaced'; readonly epoch: Epoch }
+  | { readonly kind: 'overtaken'; readonly reason: string };
+
+interface WantedEntry {
+  readonly entry: ServingEntry;
+  readonly strays: readonly string[];
 }
 
 /** Claims that may lie between a ledger written late and the newest one. */
@@ -64,19 +75,66 @@ export class ServingRecord {
   }
 
   async #newestEpoch(options: CallOptions): Promise<Result<Epoch, CseFailure>> {
-    const outcome = await this.#client.retrieve(`${this.#container}/la`, options);
-    if (outcome.ok) return this.#epochOf(outcome.value);
-    if (!isRejectedWith(outcome.error, ResponseStatusCode.notFound)) return outcome;
+    const newest = await this.#newestInstance(options);
+    if (!newest.ok) return newest;
+    if (newest.value !== undefined) return ok(newest.value);
     // An empty container and a missing one answer alike; only the latter is an error.
     const container = await this.#client.retrieve(this.#container, options);
     return container.ok ? ok(toEpoch(0)) : container;
   }
 
-  /** Claims an epoch; repeating it under the same nonce is safe and finds out what a lost answer was. */
-  async claim(entry: ServingEntry, options: CallOptions = {}): Promise<WorkOutcome> {
-    const latest = await this.#newestEpoch(options);
-    if (!latest.ok) return this.#settleUnclaimed(entry, latest.error, options);
-    if (latest.value >= entry.epoch) return this.#compare(entry, options);
+  /** Epoch of the newest instance; undefined when there is none. */
+  async #newestInstance(options: CallOptions): Promise<Result<Epoch | undefined, CseFailure>> {
+    const outcome = await this.#client.retrieve(`${this.#container}/la`, options);
+    if (outcome.ok) return this.#epochOf(outcome.value);
+    return isRejectedWith(outcome.error, ResponseStatusCode.notFound) ? ok(undefined) : outcome;
+  }
+
+  /**
+   * What a gateway that serves under `epoch` has to know: nothing, or that a higher epoch stands in the record, by a claim
+   * of its own that was given up (`displaced`; `ours` are the nonces of such claims) or by another gateway (`overtaken`).
+   */
+  async look(
+    epoch: Epoch,
+    ours: readonly string[],
+    options: CallOptions = {},
+  ): Promise<Result<RecordView, CseFailure>> {
+    // The next epoch is the first to be claimed; where a reaper has been, the newest entry tells.
+    const [next, newest] = await Promise.all([
+      this.#client.retrieve(`${this.#container}/e${epoch + 1}`, options),
+      this.#newestEpoch(options),
+    ]);
+    if (!next.ok && !isRejectedWith(next.error, ResponseStatusCode.notFound)) return next;
+    if (!newest.ok) return newest;
+    if (!next.ok && newest.value <= epoch) return ok({ kind: 'current' });
+    const latest = await this.latestEpoch(options);
+    if (!latest.ok) return latest;
+    const highest = toEpoch(Math.max(latest.value, next.ok ? epoch + 1 : 0));
+    const held = await this.#client.retrieve(`${this.#container}/e${highest}`, options);
+    if (!held.ok) return held;
+    const content = fieldOf(held.value.primitiveContent?.contentInstance, 'content');
+    const nonce = fieldOf(content, 'nonce');
+    if (typeof nonce === 'string' && ours.includes(nonce)) return ok({ kind: 'displaced', epoch: highest });
+    const cse = fieldOf(fieldOf(content, 'cse'), 'id');
+    const where = typeof cse === 'string' ? ` for ${printable(cse, 60)}` : '';
+    const reason = `another gateway with the same identity claimed epoch ${highest}${where}; ours is ${epoch}`;
+    return ok({ kind: 'overtaken', reason });
+  }
+
+  /**
+   * Claims an epoch; repeating it under the same nonce is safe and finds out what a lost answer was. `strays` are nonces of
+   * claims of this epoch that were given up.
+   */
+  async claim(
+    entry: ServingEntry,
+    strays: readonly string[] = [],
+    options: CallOptions = {},
+  ): Promise<WorkOutcome> {
+    const wanted = { entry, strays };
+    // A record that is empty and one that is missing answer alike here; the CREATE tells them apart.
+    const latest = await this.#newestInstance(options);
+    if (!latest.ok) return this.#settleUnclaimed(wanted, latest.error, options);
+    if (latest.value !== undefined && latest.value >= entry.epoch) return this.#compare(wanted, options);
     const created = await this.#client.create(
       this.#container,
       ResourceType.contentInstance,
@@ -84,8 +142,8 @@ export class ServingRecord {
       { ...options, resultContent: ResultContent.nothing },
     );
     if (created.ok) return { kind: 'succeeded' };
-    if (isRejectedWith(created.error, ResponseStatusCode.conflict)) return this.#compare(entry, options);
-    return this.#settleUnclaimed(entry, created.error, options);
+    if (isRejectedWith(created.error, ResponseStatusCode.conflict)) return this.#compare(wanted, options);
+    return this.#settleUnclaimed(wanted, created.error, options);
   }
 
   /**
@@ -93,13 +151,13 @@ export class ServingRecord {
    * only a record that has no such entry settles that it was not made. Anything else leaves it open.
    */
   async #settleUnclaimed(
-    entry: ServingEntry,
+    wanted: WantedEntry,
     failure: CseFailure,
     options: CallOptions,
   ): Promise<WorkOutcome> {
     if (failure.kind !== 'rejected') return { kind: 'failed', reason: failure.message };
-    const held = await this.#client.retrieve(`${this.#container}/e${entry.epoch}`, options);
-    if (held.ok) return this.#judge(entry, held.value);
+    const held = await this.#client.retrieve(`${this.#container}/e${wanted.entry.epoch}`, options);
+    if (held.ok) return this.#judge(wanted, held.value);
     const isAbsent = isRejectedWith(held.error, ResponseStatusCode.notFound);
     return {
       kind: isAbsent && failure.responseStatusCode < 5000 ? 'refused' : 'failed',
@@ -133,7 +191,8 @@ export class ServingRecord {
     return err({ kind: 'malformed', message: `${this.#container}: ${which} carries no epoch; remove it` });
   }
 
-  async #compare(entry: ServingEntry, options: CallOptions): Promise<WorkOutcome> {
+  async #compare(wanted: WantedEntry, options: CallOptions): Promise<WorkOutcome> {
+    const { entry } = wanted;
     const held = await this.#client.retrieve(`${this.#container}/e${entry.epoch}`, options);
     if (!held.ok) {
       if (isRejectedWith(held.error, ResponseStatusCode.notFound)) {
@@ -141,18 +200,20 @@ export class ServingRecord {
       }
       return { kind: 'failed', reason: held.error.message };
     }
-    return this.#judge(entry, held.value);
+    return this.#judge(wanted, held.value);
   }
 
   /** Whether an entry that is there is ours, made for the same CSE. */
-  #judge(entry: ServingEntry, response: ResponsePrimitive): WorkOutcome {
+  #judge({ entry, strays }: WantedEntry, response: ResponsePrimitive): WorkOutcome {
     const instance: unknown = response.primitiveContent?.contentInstance;
     const holder = fieldOf(instance, 'content');
     if (holder === undefined) {
       return { kind: 'failed', reason: `${this.#container}/e${entry.epoch} was answered without content` };
     }
-    const isOurs = fieldOf(holder, 'nonce') === entry.nonce;
-    if (isOurs && fieldOf(fieldOf(holder, 'cse'), 'id') === entry.cse.cseId) return { kind: 'succeeded' };
+    const nonce = fieldOf(holder, 'nonce');
+    const isSame = fieldOf(fieldOf(holder, 'cse'), 'id') === entry.cse.cseId;
+    if (nonce === entry.nonce && isSame) return { kind: 'succeeded' };
+    if (typeof nonce === 'string' && [entry.nonce, ...strays].includes(nonce)) return { kind: 'displaced' };
     return {
       kind: 'lost',
       reason: `epoch ${entry.epoch} was claimed by another gateway with the same identity`,

@@ -66,6 +66,7 @@ void t.test('defaults', async (t) => {
     switchDeadlineMs: 500,
     graceMs: 3_600_000,
     claim: 'required',
+    recordCheckMs: 600_000,
   });
   t.same(config.log, { level: 'info' });
   t.same(decisionPolicy(config.decision), defaultDecisionPolicy, 'the defaults are those of the decision');

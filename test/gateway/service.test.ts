@@ -23,7 +23,7 @@ import {
 } from '../../src/gateway/stores.ts';
 import { storeReading } from '../../src/gateway/intake.ts';
 import { homeAeOf, provisionHomeAe } from '../../src/handover/home-ae.ts';
-import { servingOf } from '../../src/handover/transition.ts';
+import { servingOf } from '../../src/handover/handover-state.ts';
 import { settle } from '../../src/host/clock.ts';
 import type { Host } from '../../src/host/host.ts';
 import { CseClient } from '../../src/onem2m/cse-client.ts';
@@ -550,6 +550,96 @@ void t.test('fenced: another gateway with our identity claims', async (t) => {
   t.equal(world.life.log.stats().pending > 0, true, 'readings are kept');
 });
 
+void t.test('a copy of the disk, an old image, and the way out of the fence', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(6, [-80, -100, -110]);
+  await world.end();
+  const image = world.filesystem.crash(() => 0);
+  await world.begin();
+  await world.drive(3, [-80, -100, -110]);
+  t.match(servingOf(world.service.facts().state), { epoch: 2 }, 'each process claims an epoch of its own');
+  t.match(world.ended.length, 1, "which is nobody's handover");
+  await world.awaited(world.service.orderHandover('/id-mn2'));
+  await world.until('the ordered handover', () => world.ended.length === 2);
+  await world.drive(2, [-80, -80, -110]);
+
+  // The disk as it was before is put back: what it takes itself for is long past.
+  world.powerCut();
+  world.filesystem = image;
+  const held = world.at('mn1').length + world.at('mn2').length;
+  await world.begin();
+  await world.drive(5, [-80, -100, -110], () => world.state === 'fenced');
+  t.equal(world.state, 'fenced', 'an old image is known before it writes');
+  t.equal(world.at('mn1').length + world.at('mn2').length, held, 'nothing was written');
+  t.match(
+    world.alarms.list().map(({ text }) => text),
+    [/fenced.*baton handover --unfence/],
+    'and the way out is told',
+  );
+  t.match(await world.awaited(world.service.unfence()), { accepted: true });
+  await world.drive(30, [-80, -100, -110], () => world.state === 'serving');
+  t.equal(world.state, 'serving', 're-armed, it serves');
+  t.match(await world.awaited(world.service.unfence()), { accepted: false, reason: /not fenced/ });
+});
+
+void t.test('another gateway serves on: the one that is overtaken learns of it', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(6, [-80, -100, -110]);
+  const claim = (name: string, epochNumber: number): Promise<unknown> =>
+    world.awaited(
+      world.client(home.aeId, 'in').create(`${home.address}/serving`, ResourceType.contentInstance, {
+        contentInstance: { resourceName: name, content: { epoch: epochNumber, nonce: 'other' } },
+      }),
+    );
+  await claim('e2', 2);
+  await claim('e3', 3);
+  await world.pass(config.handover.recordCheckMs);
+  t.equal(world.state, 'fenced', 'without a handover of its own');
+  const written = world.at('mn1').length;
+  await world.drive(5, [-80, -100, -110]);
+  t.equal(world.at('mn1').length, written, 'and writes nothing more (I6)');
+});
+
+void t.test('a release that arrives late is mended', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(6, [-80, -100, -110]);
+  const admin = world.client('CAdmin', 'mn1');
+  await world.awaited(
+    admin.update('cse-mn1/gw1', { ae: { labels: ['baton:dev=gw1', 'baton:state=moved'] } }),
+  );
+  await world.awaited(admin.update('cse-mn1/gw1', { ae: { expirationTime: '20260101T010000' } }));
+  await world.awaited(admin.delete('cse-mn1/gw1/cmd/cmd-sub'));
+  await world.pass(config.handover.recordCheckMs + 20_000);
+  t.ok(world.labels('mn1').includes('baton:state=serving'), 'it says again that it serves');
+  const ae = world.cses.mn1.dump().find(({ path }) => path === 'cse-mn1/gw1');
+  t.match(ae?.attributes.expirationTime, /^2027/, 'and does not expire');
+  await world.command('mn1', 'after');
+  await world.pass(200);
+  t.same(world.life.executed, ['after'], 'commands come down again');
+});
+
+void t.test('a deferred claim: data flows to the target while the IN-CSE is out of reach', async (t) => {
+  const world = await openWorld(t, { ...config, handover: { ...config.handover, claim: 'deferred' } });
+  await world.drive(5, [-80, -100, -110]);
+  world.network.cut(poaOf('mn1'));
+  world.cses.in.misbehaviour.add({ action: { kind: 'dropRequest' }, originator: home.aeId });
+  await world.drive(60, [-110, -80, -110], () => world.state === 'provisional');
+  t.equal(world.state, 'provisional');
+  const before = world.at('mn2').length;
+  await world.drive(5, [-110, -80, -110]);
+  t.ok(world.at('mn2').length >= before + 8, 'readings go to the target');
+  world.powerCut();
+  await world.begin();
+  await world.drive(60, [-110, -80, -110], () => world.state === 'provisional');
+  t.equal(world.state, 'provisional', 'also after a power cut');
+  world.cses.in.misbehaviour.clear();
+  await world.until('the claim', () => world.state === 'serving');
+  t.match(servingOf(world.service.facts().state), { cse: { cseId: '/id-mn2' }, epoch: 2 });
+  world.network.heal(poaOf('mn1'));
+  await world.drive(5, [-110, -80, -110]);
+  t.same(await world.wrong(), []);
+});
+
 void t.test('what others write into the record, and CSEs that refuse', async (t) => {
   const world = new World(config);
   t.teardown(() => world.close());
@@ -625,7 +715,7 @@ void t.test('a target whose notifications do not arrive', async (t) => {
   await world.until('the end of the handover', () => world.ended.length === 2);
   t.match(world.ended[1], { outcome: 'rolledBack', reason: /notifications do not reach/ });
   t.equal(world.serving, '/id-mn1');
-  t.same(world.labels('mn2'), [], 'and nothing is left there');
+  t.equal(world.labels('mn2')[1], 'baton:state=moved', 'and what was prepared there expires');
 });
 
 void t.test('CSEs that do not notify: commands are fetched, each executed once', async (t) => {

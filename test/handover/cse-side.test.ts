@@ -8,12 +8,13 @@ import { cseId, epoch, millis, seq, streamName, unixMillis } from '../../src/bas
 import type { Epoch, Seq, StreamName } from '../../src/base/units.ts';
 import { discoverCandidates, parseTarget } from '../../src/handover/candidate-discovery.ts';
 import { BundleContext } from '../../src/handover/context.ts';
-import type { BundleState } from '../../src/handover/context.ts';
+import { gatewayBundle } from '../../src/handover/bundle-manifest.ts';
+import type { BundleState } from '../../src/handover/repair-plan.ts';
 import { homeAeOf, provisionHomeAe } from '../../src/handover/home-ae.ts';
 import type { WorkOutcome } from '../../src/handover/runner.ts';
 import { ServingRecord, decodeServingEntry } from '../../src/handover/serving-record.ts';
 import type { ServingEntry } from '../../src/handover/serving-record.ts';
-import type { CseReference } from '../../src/handover/transition.ts';
+import type { CseReference } from '../../src/handover/handover-state.ts';
 import type { CseClient } from '../../src/onem2m/cse-client.ts';
 import { Operation, ResourceType } from '../../src/onem2m/enums.ts';
 import { parseTimestamp } from '../../src/onem2m/primitives.ts';
@@ -138,7 +139,32 @@ void t.test('serving record: lost answers', async (t) => {
   });
   t.same((await record.claim(entryOf(6, 'mine'))).kind, 'failed', 'nor while nobody can tell');
   const elsewhere = { ...entryOf(6, 'mine'), cse: { ...entryOf(6, 'mine').cse, cseId: cseId('/id-mn9') } };
-  t.same((await record.claim(elsewhere)).kind, 'lost', 'a claim of ours for another CSE is not this one');
+  t.same(
+    (await record.claim(elsewhere)).kind,
+    'displaced',
+    'a claim of ours for another CSE holds the epoch, but is not this one',
+  );
+  const renewed = entryOf(6, 'renewed');
+  t.same((await record.claim(renewed, ['mine'])).kind, 'displaced', 'nor is one that was given up');
+  t.same((await record.claim(renewed)).kind, 'lost');
+  t.same(await record.look(epoch(6), []), { ok: true, value: { kind: 'current' } });
+  t.match(await record.look(epoch(5), ['mine']), { ok: true, value: { kind: 'displaced', epoch: 6 } });
+  t.match(await record.look(epoch(5), ['x']), {
+    ok: true,
+    value: { kind: 'overtaken', reason: /claimed epoch 6 for .id-mn1; ours is 5/ },
+  });
+  t.match(
+    await record.look(epoch(2), ['x']),
+    { ok: true, value: { kind: 'overtaken', reason: /epoch 6/ } },
+    'the newest entry counts',
+  );
+  const operator = world.client('COperator', 'in');
+  for (const at of [1, 2, 3]) await operator.delete(`${container}/e${at}`);
+  t.match(
+    await record.look(epoch(1), ['x']),
+    { ok: true, value: { kind: 'overtaken' } },
+    'also where the entries between are gone',
+  );
 
   world.network.cut(pointsOfAccess.in);
   t.same((await record.claim(entryOf(7, 'mine'))).kind, 'failed', 'an IN-CSE out of reach leaves it open');
@@ -194,7 +220,9 @@ void t.test('serving record: ledgers and foreign instances', async (t) => {
 // ---- the bundle ----
 
 const streams = ['temperature', 'vibration', 'results'];
-const bundle = new BundleContext({ device: 'gw1', aeId: 'Sgw1', streams, readers: ['/id-in', '/id-in/*'] });
+const bundle = new BundleContext(
+  gatewayBundle({ device: 'gw1', aeId: 'Sgw1', streams, readers: ['/id-in', '/id-in/*'] }),
+);
 const graceMs = millis(600_000);
 
 interface BundleWorld {
@@ -223,7 +251,7 @@ async function openBundleWorld(t: { teardown(done: () => unknown): void }): Prom
     world,
     client,
     ensure: (wanted, state = 'prepared') =>
-      bundle.ensure(
+      bundle[state === 'prepared' ? 'prepare' : 'repair'](
         client,
         mn1,
         { epoch: epoch(wanted), state, pointOfAccess: ownPointOfAccess },
@@ -245,11 +273,11 @@ void t.test('bundle: prepared by levels, repeated without a trace', async (t) =>
   t.equal(roundTrips, 3, 'the cost follows the depth of the tree, not its size');
   for (const name of [...streams, 'cmd', 'acp', 'cmd/cmd-sub']) t.ok(at(`gw1/${name}`), name);
   t.same(at('gw1')?.pointOfAccess, [ownPointOfAccess]);
-  t.same(labels(), ['baton:dev=gw1', 'baton:state=prepared', 'baton:epoch=3', 'baton:since=3']);
+  t.same(labels(), ['baton:dev=gw1', 'baton:state=prepared', 'baton:epoch=3']);
   const count = world.cses.mn1.dump().length;
   t.same(await ensure(3, 'serving'), { kind: 'succeeded' });
   t.equal(world.cses.mn1.dump().length, count, 'a repeat makes nothing new');
-  t.same(labels(), ['baton:dev=gw1', 'baton:state=serving', 'baton:epoch=3', 'baton:since=3']);
+  t.same(labels(), ['baton:dev=gw1', 'baton:state=serving', 'baton:epoch=3']);
   await world.client(adminOriginator, 'mn1').delete('cse-mn1/gw1/vibration');
   t.same(await ensure(3, 'serving'), { kind: 'succeeded' });
   t.ok(at('gw1/vibration'), 'and mends what is missing');
@@ -261,7 +289,7 @@ void t.test('bundle: taken over from an earlier stay, never from another', async
   await bundle.release(client, mn1, mark(3), {});
   const released = parseTimestamp(String(at('gw1')?.expirationTime)) ?? 0;
   t.same(await ensure(8), { kind: 'succeeded' }, 'our own AE of an earlier stay');
-  t.same(labels().slice(1), ['baton:state=prepared', 'baton:epoch=8', 'baton:since=3']);
+  t.same(labels().slice(1), ['baton:state=prepared', 'baton:epoch=8']);
   const extended = parseTimestamp(String(at('gw1')?.expirationTime)) ?? 0;
   t.ok(extended - released > 300 * 24 * 3_600_000, 'does not expire in the middle of the next stay');
   t.equal(at('gw1')?.requestReachability, true);
@@ -299,23 +327,26 @@ void t.test('bundle: taken over from an earlier stay, never from another', async
   t.match(await ensure(9), { kind: 'failed', reason: /another name/ });
 });
 
-void t.test('bundle: undo takes back what this epoch made, and no readings', async (t) => {
+void t.test('bundle: what was prepared in vain is left, never deleted', async (t) => {
   const { client, ensure, at, labels } = await openBundleWorld(t);
-  t.same(await bundle.undo(client, mn1, mark(3), {}), { kind: 'succeeded' }, 'nothing there: nothing to do');
-  await ensure(3);
-  t.same(await bundle.undo(client, mn1, mark(3), {}), { kind: 'succeeded' });
-  t.equal(at('gw1'), undefined, 'what this epoch created is gone');
-  t.same(await bundle.undo(client, mn1, mark(3), {}), { kind: 'succeeded' }, 'and once more');
-
+  t.same(
+    await bundle.release(client, mn1, mark(3), {}),
+    { kind: 'succeeded' },
+    'nothing there: nothing to do',
+  );
   await ensure(4);
   await client.create('cse-mn1/gw1/temperature', ResourceType.contentInstance, {
     contentInstance: { resourceName: 'reading', content: 1 },
   });
   await ensure(7);
-  t.same(await bundle.undo(client, mn1, mark(7), {}), { kind: 'succeeded' });
+  t.same(await bundle.release(client, mn1, mark(7), {}), { kind: 'succeeded' });
   t.ok(at('gw1/temperature/reading'), 'readings of an earlier stay are never deleted');
   t.same(labels()[1], 'baton:state=moved');
   t.equal(at('gw1/cmd/cmd-sub'), undefined);
+  await ensure(9, 'serving');
+  t.same(await bundle.release(client, mn1, mark(8), {}), { kind: 'succeeded' });
+  t.same(labels().slice(1), ['baton:state=serving', 'baton:epoch=9'], 'a later stay is left alone');
+  t.ok(at('gw1/cmd/cmd-sub'));
 });
 
 void t.test('bundle: release by the clock of the CSE', async (t) => {
@@ -328,7 +359,7 @@ void t.test('bundle: release by the clock of the CSE', async (t) => {
     t.same(await bundle.release(client, mn1, mark(3), {}), { kind: 'succeeded' });
     const left = (parseTimestamp(String(at('gw1')?.expirationTime)) ?? 0) - world.clock.unixMs();
     t.ok(left > graceMs - 1000 && left <= graceMs, `expires ${graceMs} ms from the CSE's now`);
-    t.same(labels().slice(1), ['baton:state=moved', 'baton:epoch=3', 'baton:since=3']);
+    t.same(labels().slice(1), ['baton:state=moved', 'baton:epoch=3']);
     t.equal(at('gw1')?.requestReachability, false);
     t.equal(at('gw1/cmd/cmd-sub'), undefined, 'no more commands from there');
     t.same(await bundle.release(client, mn1, mark(3), {}), { kind: 'succeeded' }, 'again');
@@ -346,13 +377,19 @@ void t.test('bundle: release by the clock of the CSE', async (t) => {
   t.match(await bundle.label(client, mn1, { epoch: epoch(3), state: 'serving' }, {}), { kind: 'failed' });
 });
 
+function isComplete({ at, labels }: BundleWorld): boolean {
+  const names = [...streams, 'cmd', 'acp', 'cmd/cmd-sub'];
+  const isOpen = at('gw1')?.requestReachability === true && labels()[1] === 'baton:state=prepared';
+  return isOpen && names.every((name) => at(`gw1/${name}`) !== undefined);
+}
+
 void t.test('bundle: any failing request is told, and a repeat finishes the work', async (t) => {
   const steps: [string, (b: BundleWorld) => Promise<WorkOutcome>][] = [
     ['ensure', (b) => b.ensure(3)],
     ['label', (b) => bundle.label(b.client, mn1, { epoch: epoch(3), state: 'serving' }, {})],
     ['release', (b) => bundle.release(b.client, mn1, mark(3), {})],
     ['take over', (b) => b.ensure(5)],
-    ['undo', (b) => bundle.undo(b.client, mn1, mark(5), {})],
+    ['release again', (b) => bundle.release(b.client, mn1, mark(5), {})],
   ];
   const bundleWorld = await openBundleWorld(t);
   const { misbehaviour } = bundleWorld.world.cses.mn1;
@@ -367,7 +404,10 @@ void t.test('bundle: any failing request is told, and a repeat finishes the work
         if (!wasHit) break;
         failures++;
         const told = outcome as WorkOutcome;
-        if (told.kind !== 'failed' || told.reason === '')
+        // What was asked for beside the work may fail without harm: then everything must be there.
+        const isWhole =
+          told.kind === 'succeeded' && ['ensure', 'take over'].includes(name) && isComplete(bundleWorld);
+        if (!isWhole && (told.kind !== 'failed' || told.reason === ''))
           t.fail(`${name}, request ${skip}: ${JSON.stringify(told)}`);
       }
     }

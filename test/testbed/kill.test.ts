@@ -30,7 +30,7 @@ interface Cut {
 const cuts: readonly Cut[] = [
   { at: ['preparing'], ends: 'source' },
   { at: ['prepared'], ends: 'source' },
-  { at: ['preparing', 'rollingBack'], ends: 'source' },
+  { at: ['preparing', 'claiming'], ends: 'source' },
   { at: ['claiming'], ends: 'target' },
   { at: ['switching'], ends: 'target' },
   { at: ['catchingUp'], ends: 'target' },

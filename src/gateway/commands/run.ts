@@ -66,7 +66,8 @@ async function runGateway(context: CommandContext): Promise<number> {
     });
     control.serve({
       status: () => gateway.status(),
-      handover: ({ target }) => gateway.orderHandover(target),
+      handover: ({ target, dryRun, unfence }) =>
+        unfence === true ? gateway.unfence() : gateway.orderHandover(target, dryRun),
       stop: () => stop.abort(new CancelledError('ended over the control socket')),
     });
     try {

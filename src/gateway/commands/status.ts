@@ -1,16 +1,12 @@
-import { resolve } from 'node:path';
 import { LinkedAbort } from '../../base/linked-abort.ts';
-import { UsageError } from '../../base/errors.ts';
 import { millis } from '../../base/units.ts';
 import { exitCodes } from '../command.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { ControlClient } from '../control-client.ts';
-import { loadConfig } from '../load-config.ts';
+import { dataDirectoryOf, gatewayOptions } from '../data-directory-option.ts';
 import { LiveView } from '../view/live-view.ts';
 import { renderStatus } from '../view/render-view.ts';
 import { createViewModel } from '../view/view-model.ts';
-
-const defaultConfigPath = 'baton.yaml';
 
 /** `baton status`: asks the gateway of a data directory over its control socket. */
 export const command: Command = {
@@ -18,12 +14,7 @@ export const command: Command = {
   summary: 'show what a running gateway does',
   usage: ['status [--config FILE | --data DIR] [--json | --watch]'],
   options: {
-    config: {
-      type: 'text',
-      argument: 'FILE',
-      summary: `configuration of the gateway (${defaultConfigPath})`,
-    },
-    data: { type: 'text', argument: 'DIR', summary: 'data directory of the gateway' },
+    ...gatewayOptions,
     json: { type: 'flag', summary: 'print one JSON object; with --watch one a second, and events' },
     watch: { type: 'flag', summary: 'keep showing it until Ctrl-C' },
   },
@@ -39,15 +30,6 @@ export const command: Command = {
     }
   },
 };
-
-async function dataDirectoryOf({ options, host }: CommandContext): Promise<string> {
-  const data = options.text('data');
-  const config = options.text('config');
-  if (data !== undefined && config !== undefined)
-    throw new UsageError('--config and --data exclude each other; give one');
-  if (data !== undefined) return resolve(data);
-  return (await loadConfig(host.filesystem, config ?? defaultConfigPath)).dataDirectory;
-}
 
 async function show({ options, stdout }: CommandContext, client: ControlClient): Promise<void> {
   const status = await client.status();

@@ -14,7 +14,7 @@ import { LinkAccess } from '../../gateway/link-access.ts';
 import { loadConfig } from '../../gateway/load-config.ts';
 import type { GatewayEvent, GatewayStatus } from '../../gateway/status.ts';
 import { parseEvent } from '../../gateway/status-schema.ts';
-import { commandContainer } from '../../handover/context.ts';
+import { commandContainer } from '../../handover/bundle-manifest.ts';
 import { homeAeOf, provisionHomeAe } from '../../handover/home-ae.ts';
 import { targetLabel } from '../../handover/candidate-discovery.ts';
 import { startModule } from '../../host/child-process.ts';

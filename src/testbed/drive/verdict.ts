@@ -3,7 +3,7 @@ import { cseId, millis, streamName } from '../../base/units.ts';
 import type { Millis, StreamName } from '../../base/units.ts';
 import type { GatewayStatus, HandoverEndedEvent } from '../../gateway/status.ts';
 import type { DemoSummary } from '../../gateway/view/summary.ts';
-import { commandContainer } from '../../handover/context.ts';
+import { commandContainer } from '../../handover/bundle-manifest.ts';
 import { decodeServingEntry } from '../../handover/serving-record.ts';
 import { ResourceType } from '../../onem2m/enums.ts';
 import { computeTrialKpis } from '../../trial/kpi.ts';

@@ -1,5 +1,5 @@
 /** The invariants of DESIGN that can be judged when a run has come to rest; the others are judged by `observer.ts`. */
-import { commandContainer } from '../../handover/context.ts';
+import { commandContainer } from '../../handover/bundle-manifest.ts';
 import type { ResourceDump } from '../cse/testbed-cse.ts';
 import { device } from './simulation.ts';
 import type { Simulation } from './simulation.ts';

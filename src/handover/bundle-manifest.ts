@@ -1,0 +1,171 @@
+/**
+ * What the bundle consists of: the manifest is the truth, and a CSE is brought to it (repair-plan.ts).
+ *
+ * An AE is a tree of resources below a CSEBase. The first AE is the gateway's own: it holds the streams and the command
+ * container. All AEs move together or not at all (G13); priority says whose requests go first where a window is full,
+ * `dependsOn` which AEs must be registered before.
+ */
+import { DecodeError } from '../base/errors.ts';
+import { AccessControlOperations, NotificationEventType, ResourceType } from '../onem2m/enums.ts';
+import type { AccessControlRule, PrimitiveContent } from '../onem2m/resources.ts';
+
+/** A resource below an AE. */
+export interface ResourceManifest {
+  readonly name: string;
+  readonly resourceType: ResourceType;
+  /** Root element of its representation (`container`, `subscription`, `cod:battery` …). */
+  readonly root: keyof PrimitiveContent & string;
+  /** Attributes it has to have beside its name; an address that begins with `./` is below the CSEBase. */
+  readonly attributes: Readonly<Record<string, unknown>>;
+  /** Attributes that only a CREATE may carry. */
+  readonly fixed?: readonly string[];
+  readonly children?: readonly ResourceManifest[];
+}
+
+/** One AE of the bundle. */
+export interface AeManifest {
+  /** Resource name, the same at every CSE. */
+  readonly name: string;
+  /** AE-ID stem, the same at every CSE. */
+  readonly aeId: string;
+  readonly appId: string;
+  readonly appName: string;
+  /** Name of the ACP among its children that governs it and what lies below. */
+  readonly policy?: string;
+  /** CSEs to which it is announced while it serves. */
+  readonly announceTo?: readonly string[];
+  /** 1 to 10; the requests of a higher one go first. */
+  readonly priority: number;
+  /** Names of AEs that are registered before. */
+  readonly dependsOn?: readonly string[];
+  readonly resources: readonly ResourceManifest[];
+}
+
+/** The whole bundle; the gateway's own AE is the first. */
+export interface BundleManifest {
+  readonly device: string;
+  readonly aes: readonly [AeManifest, ...AeManifest[]];
+}
+
+/** Name of the command container under the gateway's AE. */
+export const commandContainer = 'cmd';
+
+/** Name of the subscription that brings commands down. */
+export const commandSubscription = 'cmd-sub';
+
+/** The bundle of a gateway: its own AE with a container for each stream, and the AEs that are configured beside it. */
+export function gatewayBundle(options: {
+  readonly device: string;
+  readonly aeId: string;
+  /** Container names, one for each stream. */
+  readonly streams: readonly string[];
+  /** Originators beside the AE itself that may read its data and send it commands. */
+  readonly readers: readonly string[];
+  readonly others?: readonly AeManifest[];
+}): BundleManifest {
+  const { device, aeId, streams, readers, others = [] } = options;
+  const { create, retrieve, notify, discovery } = AccessControlOperations;
+  const rules =
+    readers.length === 0
+      ? []
+      : [{ originators: readers, operations: create + retrieve + notify + discovery }];
+  const own: AeManifest = {
+    name: device,
+    aeId,
+    appId: 'Nbaton',
+    appName: 'baton',
+    policy: 'acp',
+    priority: 10,
+    resources: [
+      policyOf('acp', aeId, rules),
+      ...streams.map((name) => containerOf(name)),
+      containerOf(commandContainer, [subscriptionOf(commandSubscription, [aeId])]),
+    ],
+  };
+  return checkBundle({ device, aes: [own, ...others] });
+}
+
+/** An ACP by which the AE itself may do everything and others what `rules` say. */
+export function policyOf(
+  name: string,
+  aeId: string,
+  rules: readonly { readonly originators: readonly string[]; readonly operations: number }[],
+): ResourceManifest {
+  const own: AccessControlRule = {
+    accessControlOriginators: [aeId],
+    accessControlOperations: AccessControlOperations.all,
+  };
+  const others = rules.map(({ originators, operations }): AccessControlRule => ({
+    accessControlOriginators: [...originators],
+    accessControlOperations: operations,
+  }));
+  return {
+    name,
+    resourceType: ResourceType.accessControlPolicy,
+    root: 'accessControlPolicy',
+    attributes: {
+      privileges: { accessControlRule: [own, ...others] },
+      selfPrivileges: { accessControlRule: [own] },
+    },
+  };
+}
+
+/** A container. */
+export function containerOf(
+  name: string,
+  children: readonly ResourceManifest[] = [],
+  attributes: Readonly<Record<string, unknown>> = {},
+): ResourceManifest {
+  return { name, resourceType: ResourceType.container, root: 'container', attributes, children };
+}
+
+/** A subscription to new instances of its parent. */
+export function subscriptionOf(name: string, notificationUri: readonly string[]): ResourceManifest {
+  return {
+    name,
+    resourceType: ResourceType.subscription,
+    root: 'subscription',
+    attributes: {
+      eventNotificationCriteria: {
+        notificationEventType: [NotificationEventType.createOfDirectChild],
+        childResourceType: [ResourceType.contentInstance],
+      },
+      notificationUri: [...notificationUri],
+      notificationContentType: 1,
+    },
+  };
+}
+
+/** The same bundle; throws `DecodeError` for names given twice, and for dependencies that are missing or go in a circle. */
+export function checkBundle(bundle: BundleManifest): BundleManifest {
+  const names = new Set<string>();
+  for (const { name, aeId, resources, policy } of bundle.aes) {
+    for (const taken of [name, aeId]) {
+      if (names.has(taken)) throw new DecodeError(`two AEs of the bundle are named ${taken}; rename one`);
+      names.add(taken);
+    }
+    if (policy !== undefined && !resources.some((resource) => resource.name === policy)) {
+      throw new DecodeError(`AE ${name} has no access control policy ${policy}; add it or name another`);
+    }
+  }
+  for (const ae of bundle.aes) registrationLevel(bundle, ae);
+  return bundle;
+}
+
+/** How many AEs must be registered one after the other before this one. */
+export function registrationLevel(
+  bundle: BundleManifest,
+  ae: AeManifest,
+  above: readonly string[] = [],
+): number {
+  if (above.includes(ae.name)) {
+    throw new DecodeError(`the AEs ${[...above, ae.name].join(', ')} depend on each other in a circle`);
+  }
+  const levels = (ae.dependsOn ?? []).map((name) => {
+    const needed = bundle.aes.find((other) => other.name === name);
+    if (needed === undefined)
+      throw new DecodeError(`AE ${ae.name} depends on ${name}, which is not in the bundle`);
+    return registrationLevel(bundle, needed, [...above, ae.name]) + 1;
+  });
+  return Math.max(0, ...levels);
+}
