@@ -17,13 +17,12 @@ import { answerDeadlineMs, defaultServicePathPolicy } from '../decision/service-
 import type { Downlink } from '../downlink/downlink.ts';
 import { gatewayBundle } from '../handover/bundle-manifest.ts';
 import { BundleContext } from '../handover/context.ts';
-import type { ContextOutcome } from '../handover/context.ts';
 import { homeAeOf } from '../handover/home-ae.ts';
 import { HandoverRunner } from '../handover/runner.ts';
 import type { HandoverJournal, HandoverRecord, WorkOutcome } from '../handover/runner.ts';
 import { ServingRecord } from '../handover/serving-record.ts';
 import { servingOf } from '../handover/handover-state.ts';
-import type { CseReference, HandoverState, HandoverTrigger, Serving } from '../handover/handover-state.ts';
+import type { CseReference, HandoverState, HandoverTrigger } from '../handover/handover-state.ts';
 import { every, sleep } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import { isRejectedWith } from '../onem2m/cse-client.ts';
@@ -33,6 +32,7 @@ import type { RadioSample } from '../radio/radio-sample.ts';
 import type { Destination } from '../uplink/destination.ts';
 import type { StreamDelivery, Exchange, UplinkObserver } from '../uplink/lane-options.ts';
 import { Uplink } from '../uplink/uplink.ts';
+import { BundleKeeper } from './bundle-keeper.ts';
 import { keepPolling } from './command-poll.ts';
 import { keepDiscovering } from './candidate-search.ts';
 import { chooseTarget, explainDecision, referenceOf } from './candidate-reference.ts';
@@ -69,8 +69,6 @@ const decideMs = millis(500);
 const sweepMs = millis(15_000);
 const retryMs = millis(1000);
 const shortBacklogMax = 16;
-/** Wait after a repair, whatever it came to. */
-const repairMs = millis(2000);
 
 /** The oneM2M side of a running gateway; see the header of this file. */
 export class Service {
@@ -84,15 +82,13 @@ export class Service {
   readonly #pilot: Pilot;
   readonly #runner: HandoverRunner;
   readonly #guard: ServingGuard;
+  readonly #keeper: BundleKeeper;
   #state: HandoverState = { kind: 'detached', lastEpoch: toEpoch(0) };
   #servingSinceMs: Millis;
   #counts = { completed: 0, rolledBack: 0, failed: 0 };
   #responseMs: Millis | undefined;
-  #repairing: AbortController | undefined;
   #sweeping: { readonly abort: LinkedAbort; readonly done: Promise<void> } | undefined;
   #isFollowing = false;
-  /** Commands may wait at the serving CSE, or our address there may be an old one: the process, or the path, was down. */
-  #isToRefresh = true;
 
   constructor(options: ServiceOptions) {
     this.#options = options;
@@ -122,6 +118,15 @@ export class Service {
       observer: this.#uplinkObserver(),
     });
     this.#runner = this.#createRunner();
+    this.#keeper = new BundleKeeper({
+      ...options,
+      clock: host.clock,
+      context: this.#context,
+      deadlineMs: config.handover.phaseDeadlineMs,
+      serving: () => servingOf(this.#state),
+      isBusy: () => this.#runner.isBusy,
+      clientFor: (cse) => this.#clientFor(cse),
+    });
     this.#guard = new ServingGuard({
       clock: host.clock,
       record: this.#record,
@@ -130,7 +135,7 @@ export class Service {
       onAlarm: (text) => options.telling.alarms.set('record', text),
       isMarked: async (serving, limits) => {
         const mark = await this.#context.marked(this.#clientFor(serving.cse), serving.cse, limits);
-        this.#isToRefresh ||= mark === undefined || ('state' in mark && mark.state !== 'serving');
+        if (mark === undefined || ('state' in mark && mark.state !== 'serving')) this.#keeper.refreshLater();
       },
     });
   }
@@ -166,7 +171,7 @@ export class Service {
       await Promise.race([this.#uplink.run(), tending()]);
     } finally {
       cancelTick();
-      this.#repairing?.abort();
+      this.#keeper.stop();
       stopNotice();
       this.#runner.stop();
       this.#uplink.stop();
@@ -252,7 +257,7 @@ export class Service {
         leave: (cse) => void access.leave(cse),
         aes: { [config.device]: this.#aeId },
         graceMs,
-        refreshLater: () => (this.#isToRefresh = true),
+        refreshLater: () => this.#keeper.refreshLater(),
         wayDown,
       }),
       observer: {
@@ -271,7 +276,7 @@ export class Service {
     return {
       onExchange: (destination, exchange) => this.#onExchange(destination, exchange),
       onDelivered: (stream) => telling.alarms.clear(`stream ${stream}`),
-      onContextLost: (destination, reason) => void this.#repair(destination, reason),
+      onContextLost: (destination, reason) => void this.#keeper.repair(destination, reason),
       onRefused: (stream, seq, reason) => {
         telling.log('error', `stream ${stream}: reading ${seq} is refused and set aside: ${reason}`);
       },
@@ -291,7 +296,7 @@ export class Service {
 
   async #keepSweeping(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      await this.#refresh();
+      await this.#keeper.refresh();
       await sleep(this.#options.host.clock, sweepMs, signal).catch(() => undefined);
       this.#options.downlink.retryFailed();
       // Fenced, somebody else with our identity may serve at the very CSE that we would release.
@@ -302,25 +307,6 @@ export class Service {
       await done;
       abort.release();
       this.#sweeping = undefined;
-    }
-  }
-
-  /** After an outage: tells the serving CSE where we are and fetches the commands that it could not deliver. */
-  async #refresh(): Promise<void> {
-    const serving = servingOf(this.#state);
-    const isFree = this.#repairing === undefined && !this.#runner.isBusy;
-    if (!this.#isToRefresh || serving === undefined || !isFree) return;
-    const { signal } = (this.#repairing = new AbortController());
-    const client = this.#clientFor(serving.cse);
-    try {
-      if (!(await this.#ensure(client, serving, signal))) return;
-      const container = this.#context.commandAddress(serving.cse);
-      const caught = await this.#options.downlink.catchUp(client, container, { signal });
-      if (caught.ok) this.#isToRefresh = false;
-    } catch (error) {
-      this.#options.telling.alarms.raise('downlink', `commands cannot be kept: ${errorText(error)}`);
-    } finally {
-      this.#repairing = undefined;
     }
   }
 
@@ -380,10 +366,10 @@ export class Service {
     const wasServing = servingOf(this.#state)?.cse.cseId;
     const isServing = servingOf(state)?.cse.cseId;
     this.#state = state;
-    if (isServing !== wasServing) this.#repairing?.abort();
+    if (isServing !== wasServing) this.#keeper.stop();
     // This run has told the target where we are, and the transaction fetches its commands.
     const hasPrepared = this.#runner.progress.phases.some(({ phase }) => phase === 'preparing');
-    if (state.kind === 'catchingUp' && hasPrepared) this.#isToRefresh = false;
+    if (state.kind === 'catchingUp' && hasPrepared) this.#keeper.noteFresh();
     if ('transaction' in state) {
       const { epoch, source, target } = state.transaction;
       this.#options.telling.tell({
@@ -443,36 +429,7 @@ export class Service {
         ? { kind: 'answered', sentMs, responseMs: tookMs }
         : { kind: 'unanswered', sentMs, waitedMs: tookMs },
     );
-    if (this.#pilot.servicePath.health.state === 'lost') this.#isToRefresh = true;
-  }
-
-  /** The serving CSE has lost the bundle, wholly or in part: what is missing is made again. */
-  async #repair(destination: Destination, reason: string): Promise<void> {
-    const { host, telling } = this.#options;
-    const serving = servingOf(this.#state);
-    if (this.#repairing !== undefined || serving?.cse.cseId !== destination.cseId) return;
-    const abort = new AbortController();
-    this.#repairing = abort;
-    telling.log('warn', `${destination.cseId} has lost our context (${reason}); it is made again`);
-    await this.#ensure(destination.client, serving, abort.signal);
-    await sleep(host.clock, repairMs, abort.signal).catch(() => undefined);
-    this.#repairing = undefined;
-  }
-
-  /** Makes the bundle whole at the serving CSE. */
-  async #ensure(client: CseClient, serving: Serving, signal: AbortSignal): Promise<boolean> {
-    const { config, access, telling } = this.#options;
-    const { cse, epoch } = serving;
-    const wanted = { epoch, state: 'serving' as const, pointOfAccess: access.pointOfAccessFor(cse) };
-    const limits = { deadlineMs: config.handover.phaseDeadlineMs, signal };
-    const outcome = await this.#context
-      .repair(client, cse, wanted, limits)
-      .catch((error: unknown): ContextOutcome => ({ kind: 'failed', reason: errorText(error) }));
-    if (outcome.kind === 'succeeded') telling.alarms.clear('context');
-    else if (!signal.aborted) {
-      telling.alarms.raise('context', `context at ${cse.cseId}: ${outcome.reason}`);
-    }
-    return outcome.kind === 'succeeded';
+    if (this.#pilot.servicePath.health.state === 'lost') this.#keeper.refreshLater();
   }
 
   async #releaseOrphan(cse: CseReference, epoch: Epoch, signal: AbortSignal): Promise<WorkOutcome> {
