@@ -1,5 +1,6 @@
 import type { Clock } from '../host/clock.ts';
 import type { SocketAddress } from '../host/network.ts';
+import { AgedEntries } from './aged-entries.ts';
 
 /** What may be held of bodies that come or go in blocks; the eldest gives way. */
 export const heldBodiesLimits: {
@@ -15,63 +16,41 @@ export const heldBodiesLimits: {
   lifetimeMs: 93_000,
 };
 
-interface Entry<T> {
+interface Held<T> {
   readonly value: T;
   readonly peer: string;
-  readonly bytes: number;
-  readonly sinceMs: number;
 }
 
-/**
- * Bodies between their blocks, by what identifies them: bounded in number, for each peer as well, and in octets. One
- * that was not touched for its lifetime is as good as gone, and leaves its memory to the next.
- */
+/** Bodies between their blocks, by what identifies them; bounded as `heldBodiesLimits` says, for each peer as well. */
 export class HeldBodies<T> {
-  readonly #clock: Clock;
-  readonly #entries = new Map<string, Entry<T>>();
-  #bytes = 0;
+  readonly #held: AgedEntries<Held<T>>;
 
   constructor(clock: Clock) {
-    this.#clock = clock;
+    this.#held = new AgedEntries(clock, { ...heldBodiesLimits, entries: heldBodiesLimits.bodies });
   }
 
   get size(): number {
-    return this.#entries.size;
+    return this.#held.size;
   }
 
   get bytes(): number {
-    return this.#bytes;
+    return this.#held.bytes;
   }
 
   get(key: string): T | undefined {
-    this.#expire();
-    return this.#entries.get(key)?.value;
+    return this.#held.get(key)?.value;
   }
 
   /** Holds a body of so many octets, in the place of what was held under the key. */
   hold(key: string, value: T, bytes: number, { address, port }: SocketAddress): void {
-    this.drop(key);
     const peer = `${address}|${port}`;
-    this.#entries.set(key, { value, peer, bytes, sinceMs: this.#clock.monotonicMs() });
-    this.#bytes += bytes;
-    const own = [...this.#entries].filter(([, entry]) => entry.peer === peer);
-    const [eldestOwn] = own;
-    if (own.length > heldBodiesLimits.bodiesPerPeer && eldestOwn !== undefined) this.drop(eldestOwn[0]);
-    this.#expire();
+    this.drop(key);
+    const [eldest, ...others] = this.#held.keysOf((held) => held.peer === peer);
+    if (eldest !== undefined && others.length + 1 >= heldBodiesLimits.bodiesPerPeer) this.drop(eldest);
+    this.#held.put(key, { value, peer }, bytes);
   }
 
   drop(key: string): void {
-    this.#bytes -= this.#entries.get(key)?.bytes ?? 0;
-    this.#entries.delete(key);
-  }
-
-  #expire(): void {
-    const { bodies, bytes, lifetimeMs } = heldBodiesLimits;
-    const nowMs = this.#clock.monotonicMs();
-    for (const [key, { sinceMs }] of this.#entries) {
-      const isFull = this.#entries.size > bodies || this.#bytes > bytes;
-      if (!isFull && nowMs - sinceMs < lifetimeMs) return;
-      this.drop(key);
-    }
+    this.#held.drop(key);
   }
 }
