@@ -67,41 +67,23 @@ export function openCommandMemory(options: StoreOptions): Promise<Journal<Comman
 
 /** The list of owed work. */
 export function openOwedStore(options: StoreOptions): DurableState<readonly OwedTask[]> {
-  const { host, directory, onDamage } = options;
-  return new DurableState<readonly OwedTask[]>({
-    filesystem: host.filesystem,
-    directory,
-    name: 'owed',
-    version: 1,
-    decode: decodeOwedTasks,
-    onDamage,
-  });
+  return openState(options, 'owed', decodeOwedTasks);
 }
 
 /** The account of what is written to flash. */
 export function openWearStore(options: StoreOptions): DurableState<WearState> {
-  const { host, directory, onDamage } = options;
-  return new DurableState<WearState>({
-    filesystem: host.filesystem,
-    directory,
-    name: 'wear',
-    version: 1,
-    decode: decodeWearState,
-    onDamage,
-  });
+  return openState(options, 'wear', decodeWearState);
 }
 
 /** What was found of CSEs. */
 export function openCapabilityStore(options: StoreOptions): DurableState<unknown> {
+  const decode = (value: unknown): unknown => encodeCapabilityMemory(decodeCapabilityMemory(value));
+  return openState(options, 'capabilities', decode);
+}
+
+function openState<T>(options: StoreOptions, name: string, decode: (value: unknown) => T): DurableState<T> {
   const { host, directory, onDamage } = options;
-  return new DurableState<unknown>({
-    filesystem: host.filesystem,
-    directory,
-    name: 'capabilities',
-    version: 1,
-    decode: (value) => encodeCapabilityMemory(decodeCapabilityMemory(value)),
-    onDamage,
-  });
+  return new DurableState<T>({ filesystem: host.filesystem, directory, name, version: 1, decode, onDamage });
 }
 
 function decodeCommandMark(value: unknown): CommandMark {
