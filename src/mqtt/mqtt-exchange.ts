@@ -58,6 +58,17 @@ export interface MqttExchangeCounters {
   readonly unsentAnswer: number;
 }
 
+/** Nothing has come in yet. */
+export const noCounters: MqttExchangeCounters = {
+  unknownTopic: 0,
+  retained: 0,
+  malformed: 0,
+  unexpectedAnswer: 0,
+  repeatedRequest: 0,
+  overload: 0,
+  unsentAnswer: 0,
+};
+
 interface Pending {
   readonly answerTopic: OneM2mTopic;
   readonly anyReceiver: boolean;
@@ -89,15 +100,7 @@ export class MqttExchange {
   #handler: MqttRequestHandler | undefined;
   #handling = 0;
   #closed = false;
-  #counters = {
-    unknownTopic: 0,
-    retained: 0,
-    malformed: 0,
-    unexpectedAnswer: 0,
-    repeatedRequest: 0,
-    overload: 0,
-    unsentAnswer: 0,
-  };
+  #counters = { ...noCounters };
 
   /** Takes over the session's messages; its loss is told by calling `fail`. */
   constructor(options: {

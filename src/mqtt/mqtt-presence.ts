@@ -21,7 +21,7 @@ import { ResponseStatusCode } from '../onem2m/enums.ts';
 import { parseTimestamp } from '../onem2m/primitives.ts';
 import type { RequestPrimitive, ResponsePrimitive } from '../onem2m/primitives.ts';
 import { backOffMs } from './back-off.ts';
-import { MqttExchange, refusal, timeLeft } from './mqtt-exchange.ts';
+import { MqttExchange, noCounters, refusal, timeLeft } from './mqtt-exchange.ts';
 import type { MqttExchangeCounters, MqttRoute } from './mqtt-exchange.ts';
 import type { MqttSession } from './mqtt-session.ts';
 
@@ -83,16 +83,6 @@ const suspiciousCount = 3;
 const unreachableMsMax = millis(5_000);
 const refusedMsMax = millis(60_000);
 const hearingsMax = 128;
-const noCounters: MqttExchangeCounters = {
-  unknownTopic: 0,
-  retained: 0,
-  malformed: 0,
-  unexpectedAnswer: 0,
-  repeatedRequest: 0,
-  overload: 0,
-  unsentAnswer: 0,
-};
-
 /** A presence at a broker; see the header of this file. */
 export class MqttPresence {
   readonly #options: MqttPresenceOptions;
