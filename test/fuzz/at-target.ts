@@ -1,11 +1,11 @@
-import { NodeClock, settle } from '../../src/host/clock.ts';
+import { NodeClock } from '../../src/host/clock.ts';
 import { parseReply } from '../../src/radio/parse-reply.ts';
 import { vendors } from '../../src/radio/vendor-table.ts';
 import { problemsOf } from '../radio/report-checks.ts';
 import { atReplies } from './at-replies-table.ts';
 import { mutate } from './mutate.ts';
-import { expect } from './target.ts';
-import type { Dice, Input, Size, Subject, Target } from './target.ts';
+import { PureSubject, expect } from './target.ts';
+import type { Dice, Input, Target } from './target.ts';
 
 /**
  * Replies of modems, from their octets to the report. A channel is the maker and, after a blank, the command. The oracles: no
@@ -83,16 +83,20 @@ function change(dice: Dice, text: string): string {
   }
 }
 
-class ReplySubject implements Subject {
-  readonly #reached = {
-    cells: 0,
-    suspects: 0,
-    refusedRows: 0,
-    nothing: 0,
-    positions: 0,
-    carriers: 0,
-    registrations: 0,
-  };
+const nothingReached = {
+  cells: 0,
+  suspects: 0,
+  refusedRows: 0,
+  nothing: 0,
+  positions: 0,
+  carriers: 0,
+  registrations: 0,
+};
+
+class ReplySubject extends PureSubject<keyof typeof nothingReached> {
+  constructor() {
+    super({ ...nothingReached });
+  }
 
   feed({ channel, data }: Input): void {
     const [vendor, ...rest] = channel.split(' ');
@@ -123,29 +127,13 @@ class ReplySubject implements Subject {
 
   #count(report: ReturnType<typeof parseReply>['report']): void {
     const { cells = [], refusedRows = 0, position, carriers, registrations } = report;
-    if (cells.length > 0) this.#reached.cells++;
+    if (cells.length > 0) this.count('cells');
     if (cells.some((cell) => cell.rsrpDbm?.suspect === true || cell.suspectIdentity !== undefined))
-      this.#reached.suspects++;
-    if (refusedRows > 0) this.#reached.refusedRows++;
-    if (position !== undefined) this.#reached.positions++;
-    if (carriers !== undefined) this.#reached.carriers++;
-    if (registrations !== undefined) this.#reached.registrations++;
-    if (Object.keys(report).length === 0) this.#reached.nothing++;
-  }
-
-  settle(): Promise<void> {
-    return settle();
-  }
-
-  sizes(): readonly Size[] {
-    return [];
-  }
-
-  reached(): Readonly<Record<string, number>> {
-    return this.#reached;
-  }
-
-  close(): Promise<void> {
-    return Promise.resolve();
+      this.count('suspects');
+    if (refusedRows > 0) this.count('refusedRows');
+    if (position !== undefined) this.count('positions');
+    if (carriers !== undefined) this.count('carriers');
+    if (registrations !== undefined) this.count('registrations');
+    if (Object.keys(report).length === 0) this.count('nothing');
   }
 }

@@ -1,5 +1,4 @@
 import { DecodeError, EncodeError } from '../../src/base/errors.ts';
-import { settle } from '../../src/host/clock.ts';
 import { cborBytesMax } from '../../src/onem2m/cbor.ts';
 import {
   decodeBody,
@@ -15,8 +14,8 @@ import { OctetWriter, bodyOctets } from './bodies.ts';
 import type { BodyKind } from './bodies.ts';
 import { mutate } from './mutate.ts';
 import { readCbor } from './reference-cbor.ts';
-import { expect } from './target.ts';
-import type { Dice, Input, Size, Subject, Target } from './target.ts';
+import { PureSubject, expect } from './target.ts';
+import type { Dice, Input, Target } from './target.ts';
 
 /**
  * Bodies in both serialisations, from their octets to primitives and back. Channels: `cbor` and `json`, and after a space
@@ -50,8 +49,12 @@ function generate(dice: Dice): () => Input {
   };
 }
 
-class BodySubject implements Subject {
-  readonly #reached = { accepted: 0, refused: 0, primitives: 0, notPrimitives: 0, notEncodable: 0 };
+const nothingReached = { accepted: 0, refused: 0, primitives: 0, notPrimitives: 0, notEncodable: 0 };
+
+class BodySubject extends PureSubject<keyof typeof nothingReached> {
+  constructor() {
+    super({ ...nothingReached });
+  }
 
   feed({ channel, data }: Input): void {
     const [format, kind] = channel.split(' ');
@@ -61,10 +64,10 @@ class BodySubject implements Subject {
       value = decodeBody(data, serialisation);
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
-      this.#reached.refused++;
+      this.count('refused');
       return;
     }
-    this.#reached.accepted++;
+    this.count('accepted');
     expect(data.length <= cborBytesMax, 'a body over the bound was taken');
     if (data.length > oracleBytesMax) return;
     if (serialisation === 'cbor') {
@@ -92,7 +95,7 @@ class BodySubject implements Subject {
       octets = encode();
     } catch (error) {
       if (!(error instanceof EncodeError)) throw error;
-      this.#reached.notEncodable++;
+      this.count('notEncodable');
       return;
     }
     if (octets.length > cborBytesMax) return;
@@ -106,10 +109,10 @@ class BodySubject implements Subject {
       else if (kind === 'response')
         this.#turnWire('response', decodeResponse(value), encodeResponse, decodeResponse);
       else this.#turnWire('content', decodeContent(value), encodeContent, decodeContent);
-      this.#reached.primitives++;
+      this.count('primitives');
     } catch (error) {
-      if (error instanceof DecodeError) this.#reached.notPrimitives++;
-      else if (error instanceof EncodeError) this.#reached.notEncodable++;
+      if (error instanceof DecodeError) this.count('notPrimitives');
+      else if (error instanceof EncodeError) this.count('notEncodable');
       else throw error;
     }
   }
@@ -124,22 +127,6 @@ class BodySubject implements Subject {
     }
     const wireAgain = encode(again);
     expect(isSame(wire, wireAgain), () => `${what}: ${show(wire)} came back as ${show(wireAgain)}`);
-  }
-
-  settle(): Promise<void> {
-    return settle();
-  }
-
-  sizes(): readonly Size[] {
-    return [];
-  }
-
-  reached(): Readonly<Record<string, number>> {
-    return this.#reached;
-  }
-
-  close(): Promise<void> {
-    return Promise.resolve();
   }
 }
 

@@ -1,3 +1,5 @@
+import { settle } from '../../src/host/clock.ts';
+
 /** One thing that arrives: octets, and the channel they arrive on (a peer, a topic, a format: the target says). */
 export interface Input {
   readonly channel: string;
@@ -38,6 +40,38 @@ export class OracleFailure extends Error {}
 /** Throws `OracleFailure` unless the condition holds. */
 export function expect(condition: boolean, what: string | (() => string)): asserts condition {
   if (!condition) throw new OracleFailure(typeof what === 'string' ? what : what());
+}
+
+/** A subject that takes each input by itself and holds nothing between two. */
+export abstract class PureSubject<Outcome extends string> implements Subject {
+  /** How often each thing was come to. */
+  readonly #reached: Record<Outcome, number>;
+
+  constructor(reached: Record<Outcome, number>) {
+    this.#reached = reached;
+  }
+
+  abstract feed(input: Input): void;
+
+  protected count(what: Outcome): void {
+    this.#reached[what]++;
+  }
+
+  settle(): Promise<void> {
+    return settle();
+  }
+
+  sizes(): readonly Size[] {
+    return [];
+  }
+
+  reached(): Readonly<Record<string, number>> {
+    return this.#reached;
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
 }
 
 /** Cheap chance that repeats: 32-bit integers of mulberry32. */
