@@ -6,7 +6,7 @@ import type { Entropy } from '../host/entropy.ts';
 import type { BundleContext } from '../handover/context.ts';
 import type { HandoverWorker, WorkContext, WorkOutcome } from '../handover/runner.ts';
 import type { ServingRecord } from '../handover/serving-record.ts';
-import { isRenewal, servingAfter, writtenEpoch } from '../handover/handover-state.ts';
+import { isRenewal, leftBehind, servingAfter, writtenEpoch } from '../handover/handover-state.ts';
 import type { CseReference, Transaction } from '../handover/handover-state.ts';
 import type { Downlink } from '../downlink/downlink.ts';
 import { echoName } from '../downlink/downlink.ts';
@@ -116,11 +116,10 @@ async function release(
   work: WorkContext,
 ): Promise<WorkOutcome> {
   const { context, clientFor, graceMs } = options;
-  const { source, abandoned, target } = transaction;
-  const epoch = toEpoch(transaction.epoch - 1);
+  const { source, target } = transaction;
   const outcomes: WorkOutcome[] = [];
-  for (const cse of [source?.cse, abandoned]) {
-    if (cse === undefined || cse.cseId === target.cseId) continue;
+  for (const { cse, epoch } of leftBehind(transaction)) {
+    if (cse.cseId === target.cseId) continue;
     // What came between the look before and the end of the subscription is still there.
     const lastLook = (): Promise<WorkOutcome> =>
       cse === source?.cse ? catchUpSource(options, transaction, work) : fetchCommands(options, cse, work);

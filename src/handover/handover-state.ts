@@ -106,6 +106,21 @@ export function isRenewal({ source, target }: Transaction): boolean {
   return source?.cse.cseId === target.cseId;
 }
 
+/**
+ * Where a transaction leaves a registration of ours, with the newest epoch that it can be marked with: the source that of an
+ * earlier claim, what was being prepared when a restart came that of this one.
+ */
+export function leftBehind({
+  source,
+  abandoned,
+  epoch,
+}: Pick<Transaction, 'source' | 'abandoned' | 'epoch'>): readonly { cse: CseReference; epoch: Epoch }[] {
+  return [
+    ...(source === undefined ? [] : [{ cse: source.cse, epoch: toEpoch(epoch - 1) }]),
+    ...(abandoned === undefined ? [] : [{ cse: abandoned, epoch }]),
+  ];
+}
+
 /** Who serves once the switch of this transaction has begun. */
 export function servingAfter({ source, target, epoch, inDoubt, isProvisional }: Transaction): Serving {
   const isClear = inDoubt === undefined || Object.keys(inDoubt).length === 0;

@@ -28,7 +28,7 @@
 import { unreachable } from '../base/assert.ts';
 import { epoch as toEpoch } from '../base/units.ts';
 import type { Epoch, Millis } from '../base/units.ts';
-import { isRenewal, servingAfter, servingOf } from './handover-state.ts';
+import { isRenewal, leftBehind, servingAfter, servingOf } from './handover-state.ts';
 import type { CseReference, HandoverState, Serving, Transaction } from './handover-state.ts';
 import type { HandoverEffect, HandoverInput, HandoverWork, TransitionSettings } from './handover-input.ts';
 
@@ -318,13 +318,13 @@ function whileProvisional(
       return lose(transaction, input.reason);
     case 'begin': {
       if (input.target.cseId === transaction.target.cseId) return stay(state);
-      const { strays = [], nonce, epoch, source, abandoned } = transaction;
+      const { strays = [], nonce, epoch } = transaction;
       const begun = begin(settings, input, {
         source: servingAfter(transaction),
         lastEpoch: toEpoch(epoch - 1),
         strays: [...strays, nonce],
       });
-      const orphans = orphansOf([source?.cse, abandoned], [transaction.target, input.target], epoch);
+      const orphans = orphansOf(transaction, [transaction.target, input.target]);
       const over = ended(transaction, 'completed', 'its claim is still deferred');
       return { state: begun.state, effects: [...over, ...orphans, ...begun.effects] };
     }
@@ -431,22 +431,19 @@ function withStrays(strays: readonly string[]): { strays?: readonly string[] } {
 }
 
 function complete(transaction: Transaction, input: HandoverInput): Transition {
-  const { source, target, abandoned, epoch } = transaction;
-  const effects = isFailure(input) ? orphansOf([source?.cse, abandoned], [target], epoch) : [];
+  const effects = isFailure(input) ? orphansOf(transaction, [transaction.target]) : [];
   effects.push(...ended(transaction, 'completed'));
   return { state: { kind: 'serving', serving: servingAfter(transaction) }, effects };
 }
 
-/** CSEs that hold a registration of ours, except those in use. */
+/** CSEs that a transaction leaves with a registration of ours, except those in use. */
 function orphansOf(
-  left: readonly (CseReference | undefined)[],
+  transaction: Pick<Transaction, 'source' | 'abandoned' | 'epoch'>,
   inUse: readonly CseReference[],
-  epoch: Epoch,
 ): HandoverEffect[] {
-  return left.flatMap((cse): HandoverEffect[] => {
-    if (cse === undefined || inUse.some(({ cseId }) => cseId === cse.cseId)) return [];
-    return [{ kind: 'noteOrphan', cse, epoch: toEpoch(epoch - 1) }];
-  });
+  return leftBehind(transaction).flatMap(({ cse, epoch }): HandoverEffect[] =>
+    inUse.some(({ cseId }) => cseId === cse.cseId) ? [] : [{ kind: 'noteOrphan', cse, epoch }],
+  );
 }
 
 /** A renewal is nobody's handover: nothing moved. */

@@ -14,7 +14,13 @@ import type {
   WorkContext,
   WorkOutcome,
 } from '../../src/handover/runner.ts';
-import { isRenewal, servingOf, transactionOf, writtenEpoch } from '../../src/handover/handover-state.ts';
+import {
+  isRenewal,
+  leftBehind,
+  servingOf,
+  transactionOf,
+  writtenEpoch,
+} from '../../src/handover/handover-state.ts';
 import { transition } from '../../src/handover/transition.ts';
 import type { CseReference, HandoverState, Transaction } from '../../src/handover/handover-state.ts';
 import type {
@@ -220,6 +226,32 @@ void t.test('what begins, and what does not', (t) => {
     { kind: 'succeeded', firstSeqs: { s: 4 }, inDoubt: { s: 9 } },
   ).state;
   t.same(servingOf(doubtful), { cse: b, epoch: 8, inDoubt: { s: 9 } }, 'doubt outlives the switch');
+  t.end();
+});
+
+void t.test('what a restart left half prepared is released under the epoch it was prepared for', (t) => {
+  const begin: HandoverInput = {
+    ...{ kind: 'begin', trigger: 'a3', target: b, alternatives: [], nonce: 'n' },
+    knownEpoch: epoch(4),
+  };
+  const serving = { cse: a, epoch: epoch(4) };
+  const begun = transition(settings, { kind: 'serving', serving }, begin).state;
+  const claiming = transition(settings, begun, { kind: 'restarted', nonce: 'r' }).state;
+  const claimed = transactionOf(claiming);
+  t.match(claimed, { epoch: 5, target: { cseId: '/id-a' }, abandoned: { cseId: '/id-b' } });
+  const left = claimed === undefined ? [] : leftBehind(claimed);
+  t.same(
+    left.map(({ cse: { cseId: id }, epoch: newest }) => [id, newest]),
+    [
+      ['/id-a', 4],
+      ['/id-b', 5],
+    ],
+  );
+  // A release that fails leaves it to the sweeper, under the same epoch.
+  const releasing: HandoverState =
+    claimed === undefined ? claiming : { kind: 'releasing', transaction: claimed };
+  const { effects } = transition(settings, releasing, { kind: 'failed', reason: 'silent' });
+  t.match(effects, [{ kind: 'noteOrphan', cse: { cseId: '/id-b' }, epoch: 5 }]);
   t.end();
 });
 
