@@ -40,6 +40,11 @@ export const commandEntries: readonly CommandEntry[] = [
     load: () => import('./commands/handover.ts'),
   },
   { name: 'status', summary: 'show what a running gateway does', load: () => import('./commands/status.ts') },
+  {
+    name: 'resolve',
+    summary: 'tell which CSE serves a gateway, or holds a reading of it',
+    load: () => import('./commands/resolve.ts'),
+  },
   { name: 'cse', summary: 'find out what a CSE can do', load: () => import('./commands/cse.ts') },
   { name: 'radio', summary: 'read recorded replies of modems', load: () => import('./commands/radio.ts') },
 ];

@@ -6,7 +6,7 @@
  * sequence number found at the new CSE, so that all history stays findable. Readers take the highest epoch. The container
  * is created without `maxNrOfInstances`, because an evicted name could be claimed again.
  */
-import { DecodeError } from '../base/errors.ts';
+import { DecodeError, errorText } from '../base/errors.ts';
 import { err, ok } from '../base/result.ts';
 import type { Result } from '../base/result.ts';
 import { cseId as toCseId, epoch as toEpoch } from '../base/units.ts';
@@ -16,7 +16,7 @@ import { isRejectedWith } from '../onem2m/cse-client.ts';
 import type { CallOptions, CseClient, CseFailure } from '../onem2m/cse-client.ts';
 import { ResourceType, ResponseStatusCode, ResultContent } from '../onem2m/enums.ts';
 import type { ResponsePrimitive } from '../onem2m/primitives.ts';
-import { decodeEpoch, isEpoch } from './handover-state-codec.ts';
+import { decodeEpoch, decodeSeqs, isEpoch } from './handover-state-codec.ts';
 import type { WorkOutcome } from './runner.ts';
 import type { CseReference } from './handover-state.ts';
 
@@ -31,6 +31,12 @@ export interface ServingEntry {
   readonly aes: Readonly<Record<string, string>>;
   readonly previousEpoch: Epoch;
   readonly unixMs: UnixMillis;
+}
+
+/** Where the streams of a gateway begin at the CSE of an epoch: the first sequence number by container name. */
+export interface ServingLedger {
+  readonly epoch: Epoch;
+  readonly firstSeqs: Readonly<Record<string, number>>;
 }
 
 /** What a look at the record shows to a gateway that serves. */
@@ -88,6 +94,43 @@ export class ServingRecord {
     const outcome = await this.#client.retrieve(`${this.#container}/la`, options);
     if (outcome.ok) return this.#epochOf(outcome.value);
     return isRejectedWith(outcome.error, ResponseStatusCode.notFound) ? ok(undefined) : outcome;
+  }
+
+  /** The claim of an epoch; undefined when there is none. */
+  async entry(
+    epoch: Epoch,
+    options: CallOptions = {},
+  ): Promise<Result<ServingEntry | undefined, CseFailure>> {
+    return this.#read(`e${epoch}`, decodeServingEntry, options);
+  }
+
+  /** The ledger of an epoch; undefined while it is owed. */
+  async ledger(
+    epoch: Epoch,
+    options: CallOptions = {},
+  ): Promise<Result<ServingLedger | undefined, CseFailure>> {
+    const decode = (content: unknown): ServingLedger => ({
+      epoch: decodeEpoch(fieldOf(content, 'epoch')),
+      firstSeqs: decodeSeqs(fieldOf(content, 'first')),
+    });
+    return this.#read(`s${epoch}`, decode, options);
+  }
+
+  async #read<T>(
+    name: string,
+    decode: (content: unknown) => T,
+    options: CallOptions,
+  ): Promise<Result<T | undefined, CseFailure>> {
+    const address = `${this.#container}/${name}`;
+    const read = await this.#client.retrieve(address, options);
+    if (!read.ok) {
+      return isRejectedWith(read.error, ResponseStatusCode.notFound) ? ok(undefined) : read;
+    }
+    try {
+      return ok(decode(fieldOf(read.value.primitiveContent?.contentInstance, 'content')));
+    } catch (error) {
+      return err({ kind: 'malformed', message: `${address}: ${errorText(error)}` });
+    }
   }
 
   /**
