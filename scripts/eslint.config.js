@@ -15,6 +15,9 @@ const wrappers = {
   'cbor-x': 'onem2m',
   'serialport': 'host',
   'koffi': 'host',
+  // The second is the socket alone, without the 700 kB of message formats.
+  'netlink': 'host',
+  'netlink/dist/raw.js': 'host',
   'coap-packet': 'coap',
   'coap': 'testbed',
   'mqtt': 'mqtt',
