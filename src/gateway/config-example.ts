@@ -31,6 +31,25 @@ sensors:
         class: A
         priority: 9           # 1 to 10; higher is kept longer when the buffer is full
 
+# AEs that move with the gateway, all together or not at all; without this, it has one AE of its own.
+# The same list can be in a file of its own, named by bundle.file.
+#bundle:
+#  aes:
+#    - name: gw1-weather       # AE-ID stem Sgw1-weather, the same at every CSE
+#      dependsOn: [gw1]        # registered after the gateway's own AE
+#      announceTo: [/id-in]    # while it serves
+#      allow:
+#        - originators: [/id-in/Cviewer]
+#          operations: [retrieve, discovery]
+#      containers:
+#        - path: state
+#          maxNrOfInstances: 100
+#          recent: last 10     # the newest ten are copied to the next CSE, with their times
+#      subscriptions:
+#        - path: state/watch
+#          notify: [/id-in/Cviewer]
+# A sensor or a stream with "ae: gw1-weather" has its container under that AE.
+
 # Everything below has a default; these lines show some of them.
 #buffer:
 #  quotaBytes: 536870912

@@ -1,5 +1,6 @@
 import { printable } from '../base/text.ts';
 import { isRecord } from './control-protocol.ts';
+import { bundleProblems } from './bundle-rules.ts';
 import type { Step } from './yaml-source.ts';
 
 /** A rule between keys that does not hold. */
@@ -35,6 +36,14 @@ export function crossProblems(value: unknown): RuleProblem[] {
         message: 'true needs "format: json": a csv line carries no count to acknowledge',
       });
     }
+  }
+  problems.push(...bundleProblems(value, get(get(value, 'bundle'), 'aes'), ['bundle', 'aes']));
+  const bundle = get(value, 'bundle');
+  if (get(bundle, 'file') !== undefined && get(bundle, 'aes') !== undefined) {
+    problems.push({
+      path: ['bundle', 'file'],
+      message: 'holds the list aes; give it there or here, not both',
+    });
   }
   ordered(problems, value, 'uplink', ['retryMsMin', 200], ['retryMsMax', 10_000]);
   ordered(problems, value, 'buffer', ['segmentBytes', 4 * 1024 * 1024], ['quotaBytes', 512 * 1024 * 1024]);

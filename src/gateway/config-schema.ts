@@ -5,7 +5,8 @@ import { filterCoefficients } from '../decision/l3-filter.ts';
 import { timesToTriggerMs } from '../decision/events.ts';
 import { batchRecordsMax } from '../uplink/batch.ts';
 import { mqttKeys, pointOfAccess, securityKeys } from './config-brokers.ts';
-import type { GatewayConfig } from './config.ts';
+import { bundleFileKeys, bundleKeys, recent } from './config-bundle.ts';
+import type { BundleAeConfig, GatewayConfig } from './config.ts';
 import {
   among,
   choice,
@@ -121,6 +122,8 @@ const batch = v.strictObject({
   ),
 });
 
+const ae = (meaning: string): v.GenericSchema<string, string> => name('gw1-weather', meaning);
+
 const stream = v.strictObject({
   name: v.pipe(
     text(
@@ -189,6 +192,10 @@ const stream = v.strictObject({
     ),
   ),
   batch: v.exactOptional(batch),
+  ae: v.exactOptional(
+    ae('AE of the bundle that the container of the stream is under; that of the sensor when absent.'),
+  ),
+  recent: v.exactOptional(recent),
 });
 
 const serialLine = v.strictObject({
@@ -203,6 +210,7 @@ const serialLine = v.strictObject({
 
 const sensor = v.strictObject({
   name: name('weather', 'Name of the sensor, unique.'),
+  ae: v.exactOptional(ae("AE of the bundle that the streams are under; the gateway's own when absent.")),
   serialLine,
   streams: v.pipe(
     filled(stream, 64),
@@ -321,6 +329,7 @@ const schema = v.strictObject({
     filled(sensor, 32),
     note({ expected: 'a list of 1 to 32 sensors', meaning: 'Attached sensors.', example: '- name: weather' }),
   ),
+  bundle: v.optional(bundleKeys, {}),
   buffer: v.optional(
     v.strictObject({
       quotaBytes: octets(65_536, 65_536 * mebibyte, 512 * mebibyte, 'Flash that stored readings may take.'),
@@ -429,9 +438,24 @@ export interface SchemaIssue {
   readonly isMissing: boolean;
 }
 
+/** What a table made of a value. */
+export interface ParsedSchema<T> {
+  readonly value?: T;
+  readonly issues: readonly SchemaIssue[];
+}
+
 /** Checks a value against the schema; `dataDirectory` is as written in it. */
-export function parseSchema(value: unknown): { value?: GatewayConfig; issues: SchemaIssue[] } {
-  const result = v.safeParse(schema, value);
+export function parseSchema(value: unknown): ParsedSchema<GatewayConfig> {
+  return parseBy(schema, value);
+}
+
+/** Checks the value of a file that holds the AEs of the bundle. */
+export function parseBundleSchema(value: unknown): ParsedSchema<{ aes: readonly BundleAeConfig[] }> {
+  return parseBy(bundleFileKeys, value);
+}
+
+function parseBy<T>(table: v.GenericSchema<unknown, T>, value: unknown): ParsedSchema<T> {
+  const result = v.safeParse(table, value);
   if (result.success) return { value: result.output, issues: [] };
   const issues = result.issues.map((issue) => ({
     path: (issue.path ?? []).map(({ key }) => (typeof key === 'number' ? key : String(key))),
@@ -442,3 +466,6 @@ export function parseSchema(value: unknown): { value?: GatewayConfig; issues: Sc
 
 /** The whole schema as a tree. */
 export const schemaTree: SchemaNode = describeSchema(schema);
+
+/** The table of a file that holds the AEs of the bundle. */
+export const bundleTree: SchemaNode = describeSchema(bundleFileKeys);

@@ -1,6 +1,7 @@
 import type { Bytes, CseId, Db, Millis, StreamName } from '../base/units.ts';
 import { defaultDecisionPolicy } from '../decision/decision-policy.ts';
 import type { DecisionPolicy } from '../decision/decision-policy.ts';
+import type { RecentPolicy } from '../handover/bundle-manifest.ts';
 import type { LogLevel } from './status.ts';
 
 /** A serial line with its speed. */
@@ -88,13 +89,85 @@ export interface StreamConfig {
   readonly unit?: string;
   /** How many readings share a contentInstance; each has its own when absent. */
   readonly batch?: { readonly max: number; readonly spanMs: Millis };
+  /** AE of the bundle that its container is under; that of the sensor when absent. */
+  readonly ae?: string;
+  /** What of it is copied to the next CSE; nothing when absent. */
+  readonly recent?: RecentPolicy | undefined;
 }
 
 /** A sensor on a serial line. */
 export interface SensorConfig {
   readonly name: string;
+  /** AE of the bundle that its streams are under; the gateway's own when absent. */
+  readonly ae?: string;
   readonly serialLine: SerialLineConfig & { readonly format: 'json' | 'csv'; readonly acknowledge: boolean };
   readonly streams: readonly StreamConfig[];
+}
+
+/** Who may do what. */
+export interface BundleRuleConfig {
+  readonly originators: readonly string[];
+  readonly operations: readonly ('create' | 'retrieve' | 'update' | 'delete' | 'notify' | 'discovery')[];
+}
+
+/** What every resource of the bundle may have; `path` is where it is below its AE. */
+interface BundleResourceConfig {
+  readonly path: string;
+  readonly labels?: readonly string[];
+  /** Name of the policy of the AE that governs it. */
+  readonly policy?: string;
+}
+
+/** Limits of what holds instances. */
+interface BundleCapacityConfig extends BundleResourceConfig {
+  readonly maxNrOfInstances?: number;
+  readonly maxByteSize?: number;
+  /** In s. */
+  readonly maxInstanceAge?: number;
+  readonly recent?: RecentPolicy | undefined;
+  readonly announce: boolean;
+}
+
+/** An AE of the bundle with what is below it; an entry with the gateway's name adds to its own AE. */
+export interface BundleAeConfig {
+  readonly name: string;
+  readonly aeId?: string;
+  readonly appId?: string;
+  readonly appName?: string;
+  readonly priority: number;
+  readonly dependsOn?: readonly string[];
+  readonly announceTo?: readonly string[];
+  readonly labels?: readonly string[];
+  readonly allow?: readonly BundleRuleConfig[];
+  readonly policies?: readonly { readonly name: string; readonly allow: readonly BundleRuleConfig[] }[];
+  readonly containers?: readonly BundleCapacityConfig[];
+  readonly flexContainers?: readonly (BundleResourceConfig & {
+    readonly root: string;
+    readonly containerDefinition: string;
+    readonly attributes: Readonly<Record<string, unknown>>;
+    readonly announce: boolean;
+  })[];
+  readonly timeSeries?: readonly (BundleCapacityConfig & {
+    /** In ms, as the timer. */
+    readonly periodicInterval?: number;
+    readonly missingDataDetect?: boolean;
+    readonly missingDataDetectTimer?: number;
+  })[];
+  readonly subscriptions?: readonly (BundleResourceConfig & {
+    readonly notify: readonly string[];
+    readonly events?: readonly ('update' | 'delete' | 'createChild' | 'deleteChild')[];
+  })[];
+  readonly groups?: readonly (BundleResourceConfig & {
+    readonly members: readonly string[];
+    readonly maxNrOfMembers: number;
+  })[];
+}
+
+/** The AEs beside the gateway's own. */
+export interface BundleConfig {
+  /** Absolute path of the file that the AEs were read from. */
+  readonly file?: string;
+  readonly aes?: readonly BundleAeConfig[];
 }
 
 /** What the decision is configured by; `decisionPolicy` makes a policy of it. */
@@ -135,6 +208,7 @@ export interface GatewayConfig {
   readonly mqtt: MqttConfig;
   readonly security: SecurityConfig;
   readonly sensors: readonly SensorConfig[];
+  readonly bundle: BundleConfig;
   readonly buffer: BufferConfig;
   readonly uplink: {
     readonly deadlineMs: Millis;

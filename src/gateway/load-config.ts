@@ -6,12 +6,14 @@ import { readWhole } from '../host/filesystem.ts';
 import type { Filesystem } from '../host/filesystem.ts';
 import { localPathBytesMax } from '../host/local-socket.ts';
 import { decisionPolicy } from './config.ts';
-import type { GatewayConfig } from './config.ts';
+import { bundleProblems } from './bundle-rules.ts';
+import type { BundleConfig, GatewayConfig } from './config.ts';
 import { crossProblems } from './config-rules.ts';
-import { parseSchema, schemaTree } from './config-schema.ts';
+import type { RuleProblem } from './config-rules.ts';
+import { bundleTree, parseBundleSchema, parseSchema, schemaTree } from './config-schema.ts';
 import type { SchemaIssue } from './config-schema.ts';
 import type { SchemaNode } from './schema-tree.ts';
-import { controlSocketName } from './control-protocol.ts';
+import { controlSocketName, isRecord } from './control-protocol.ts';
 import { parseYaml } from './yaml-source.ts';
 import type { SourceProblem, Step, YamlSource } from './yaml-source.ts';
 
@@ -24,7 +26,27 @@ const directoryBytesMax = localPathBytesMax - controlSocketName.length - 1;
  * `file:line: key: what is wrong; the way out`.
  */
 export async function loadConfig(filesystem: Filesystem, path: string): Promise<GatewayConfig> {
-  return parseConfig(await readText(filesystem, path), path);
+  const config = parseConfig(await readText(filesystem, path), path);
+  const { file } = config.bundle;
+  if (file === undefined) return config;
+  return { ...config, bundle: parseBundleFile(await readText(filesystem, file, bundleWayOut), file, config) };
+}
+
+const bundleWayOut = 'correct bundle.file';
+
+/** Checks the text of a file that holds the AEs of the bundle; `config` is the configuration that names it. */
+export function parseBundleFile(text: string, path: string, config: GatewayConfig): BundleConfig {
+  const source = parseYaml(text);
+  const problems = [...source.problems];
+  const parsed = source.value === undefined ? { issues: [] } : parseBundleSchema(source.value);
+  if (source.value !== undefined) {
+    const aes = isRecord(source.value) ? source.value['aes'] : undefined;
+    const rules = bundleProblems(config, aes, ['aes']);
+    problems.push(...findProblems(bundleTree, source, parsed.issues, rules));
+  }
+  if (problems.length > 0) throw problemsError(path, problems);
+  if (parsed.value === undefined) throw new ConfigError(`${path}: the file is empty; give a list aes`);
+  return { file: path, aes: parsed.value.aes };
 }
 
 /** Checks the text of a configuration; `path` names it in messages and anchors its relative paths. */
@@ -35,7 +57,8 @@ export function parseConfig(text: string, path: string): GatewayConfig {
     throw new ConfigError(`${path}: the file is empty; "baton config init" prints an example`);
   }
   const parsed = source.value === undefined ? { issues: [] } : parseSchema(source.value);
-  if (source.value !== undefined) problems.push(...findProblems(source, parsed.issues));
+  if (source.value !== undefined)
+    problems.push(...findProblems(schemaTree, source, parsed.issues, crossProblems(source.value)));
   if (problems.length > 0 || parsed.value === undefined) throw problemsError(path, problems);
   const config = withWholePaths(parsed.value, dirname(path));
   const length = Buffer.byteLength(config.dataDirectory);
@@ -51,9 +74,10 @@ export function parseConfig(text: string, path: string): GatewayConfig {
 /** Paths in the file are relative to it. */
 function withWholePaths(config: GatewayConfig, base: string): GatewayConfig {
   const whole = (value: string): string => resolve(base, value);
-  const { mqtt, security } = config;
+  const { mqtt, security, bundle } = config;
   return {
     ...config,
+    bundle: bundle.file === undefined ? bundle : { ...bundle, file: whole(bundle.file) },
     dataDirectory: whole(config.dataDirectory),
     mqtt: { ...mapFiles(mqtt, whole), brokers: mqtt.brokers.map((broker) => mapFiles(broker, whole)) },
     security: {
@@ -75,7 +99,11 @@ function mapFiles<T extends object>(group: T, whole: (path: string) => string): 
   return Object.fromEntries(entries) as T;
 }
 
-async function readText(filesystem: Filesystem, path: string): Promise<string> {
+async function readText(
+  filesystem: Filesystem,
+  path: string,
+  wayOut: string = `write one with "baton config init > ${path}"`,
+): Promise<string> {
   let data: Uint8Array | undefined;
   try {
     data = await readWhole(filesystem, path, fileBytesMax);
@@ -84,7 +112,7 @@ async function readText(filesystem: Filesystem, path: string): Promise<string> {
     throw new ConfigError(`${path}: cannot be used as a configuration: ${reason}`, { cause });
   }
   if (data === undefined) {
-    throw new ConfigError(`${path}: no such file; write one with "baton config init > ${path}"`);
+    throw new ConfigError(`${path}: no such file; ${wayOut}`);
   }
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(data);
@@ -101,7 +129,12 @@ function problemsError(path: string, problems: readonly SourceProblem[]): Config
 }
 
 /** Everything that is wrong with the value, each place once, the outermost reason alone. */
-function findProblems(source: YamlSource, issues: readonly SchemaIssue[]): SourceProblem[] {
+function findProblems(
+  tree: SchemaNode,
+  source: YamlSource,
+  issues: readonly SchemaIssue[],
+  rules: readonly RuleProblem[],
+): SourceProblem[] {
   const found = new Map<string, { path: readonly Step[]; message: string }>();
   const add = (path: readonly Step[], message: string): void => {
     for (let length = 0; length <= path.length; length++) {
@@ -109,9 +142,9 @@ function findProblems(source: YamlSource, issues: readonly SchemaIssue[]): Sourc
     }
     found.set(JSON.stringify(path), { path, message });
   };
-  checkShape(schemaTree, source.value, [], add);
-  for (const issue of issues) add(issue.path, valueMessage(source.value, issue));
-  for (const problem of crossProblems(source.value)) add(problem.path, problem.message);
+  checkShape(tree, source.value, [], add);
+  for (const issue of issues) add(issue.path, valueMessage(tree, source.value, issue));
+  for (const problem of rules) add(problem.path, problem.message);
   return [...found.values()].map(({ path, message }) => ({
     line: source.lineOf(path),
     message: `${path.length === 0 ? 'the file' : keyText(path)}: ${message}`,
@@ -152,8 +185,8 @@ function shapeMessage(node: SchemaNode, value: unknown): string {
   return `${shown(value)} is not ${wanted}`;
 }
 
-function valueMessage(value: unknown, issue: SchemaIssue): string {
-  const node = nodeAt(issue.path);
+function valueMessage(tree: SchemaNode, value: unknown, issue: SchemaIssue): string {
+  const node = nodeAt(tree, issue.path);
   if (node === undefined) return 'unknown key';
   const isGroup = node.kind === 'group';
   const wanted = node.note?.expected ?? `a group of keys (${[...node.keys.keys()].join(', ')})`;
@@ -168,8 +201,8 @@ function valueMessage(value: unknown, issue: SchemaIssue): string {
   return `${shown(given)} is not ${wanted}${wayOut}`;
 }
 
-function nodeAt(path: readonly Step[]): SchemaNode | undefined {
-  let node: SchemaNode | undefined = schemaTree;
+function nodeAt(tree: SchemaNode, path: readonly Step[]): SchemaNode | undefined {
+  let node: SchemaNode | undefined = tree;
   for (const step of path) node = typeof step === 'number' ? node?.item : node?.keys.get(step);
   return node;
 }

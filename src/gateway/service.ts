@@ -15,7 +15,6 @@ import type { ReadingLog } from '../buffer/reading-log.ts';
 import type { HandoverDecision } from '../decision/decision.ts';
 import { answerDeadlineMs, defaultServicePathPolicy } from '../decision/service-path.ts';
 import type { Downlink } from '../downlink/downlink.ts';
-import { gatewayBundle } from '../handover/bundle-manifest.ts';
 import { BundleContext } from '../handover/context.ts';
 import { homeAeOf } from '../handover/home-ae.ts';
 import { HandoverRunner } from '../handover/runner.ts';
@@ -33,6 +32,7 @@ import type { Destination } from '../uplink/destination.ts';
 import type { StreamDelivery, Exchange, UplinkObserver } from '../uplink/lane-options.ts';
 import { Uplink } from '../uplink/uplink.ts';
 import { BundleKeeper } from './bundle-keeper.ts';
+import { bundleOf, streamAes, streamAesAt } from './bundle-of.ts';
 import { keepPolling } from './command-poll.ts';
 import { keepDiscovering } from './candidate-search.ts';
 import { chooseTarget, explainDecision, referenceOf } from './candidate-reference.ts';
@@ -99,9 +99,7 @@ export class Service {
     const home = homeAeOf(device, inCse.cseBaseName);
     this.#home = access.cseClient(inCse, home.aeId);
     this.#record = new ServingRecord(this.#home, `${home.address}/serving`);
-    const readers = [inCse.cseId, `${inCse.cseId}/*`];
-    const bundle = { device, aeId: this.#aeId, streams: containersOf(options), readers };
-    this.#context = new BundleContext(gatewayBundle(bundle));
+    this.#context = new BundleContext(bundleOf(config, containersOf(options)));
     this.#owed = new OwedWork({
       store: options.owedStore,
       record: this.#record,
@@ -255,7 +253,7 @@ export class Service {
         destinationFor: (cse, epoch) => this.#destinationFor(cse, epoch),
         link: { name: linkName, pointOfAccessFor: (cse) => access.pointOfAccessFor(cse) },
         leave: (cse) => void access.leave(cse),
-        aes: { [config.device]: this.#aeId },
+        aes: this.#context.aeIds,
         graceMs,
         refreshLater: () => this.#keeper.refreshLater(),
         wayDown,
@@ -454,7 +452,13 @@ export class Service {
   }
 
   #destinationFor(cse: CseReference, epoch: Epoch): Destination {
-    return { cseId: cse.cseId, epoch, client: this.#clientFor(cse), aeAddress: this.#context.aeAddress(cse) };
+    return {
+      cseId: cse.cseId,
+      epoch,
+      client: this.#clientFor(cse),
+      aeAddress: this.#context.aeAddress(cse),
+      streamAes: streamAesAt(streamAes(this.#options.config), cse.cseBaseName),
+    };
   }
 
   #answerDeadlineMs(): Millis {

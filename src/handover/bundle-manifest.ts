@@ -6,8 +6,13 @@
  * `dependsOn` which AEs must be registered before.
  */
 import { DecodeError } from '../base/errors.ts';
+import type { Millis } from '../base/units.ts';
 import { AccessControlOperations, NotificationEventType, ResourceType } from '../onem2m/enums.ts';
 import type { AccessControlRule, PrimitiveContent } from '../onem2m/resources.ts';
+
+/** What of the instances of a container is copied to the next CSE: the newest so many, or those of the last so many ms. */
+export type RecentPolicy =
+  { readonly kind: 'last'; readonly count: number } | { readonly kind: 'since'; readonly spanMs: Millis };
 
 /** A resource below an AE. */
 export interface ResourceManifest {
@@ -19,6 +24,10 @@ export interface ResourceManifest {
   readonly attributes: Readonly<Record<string, unknown>>;
   /** Attributes that only a CREATE may carry. */
   readonly fixed?: readonly string[];
+  /** Its newest instances are taken along in a move. */
+  readonly recent?: RecentPolicy;
+  /** It is announced with its AE. */
+  readonly isAnnounced?: true;
   readonly children?: readonly ResourceManifest[];
 }
 
@@ -34,6 +43,8 @@ export interface AeManifest {
   readonly policy?: string;
   /** CSEs to which it is announced while it serves. */
   readonly announceTo?: readonly string[];
+  /** Labels beside those that say what the AE is in. */
+  readonly labels?: readonly string[];
   /** 1 to 10; the requests of a higher one go first. */
   readonly priority: number;
   /** Names of AEs that are registered before. */
@@ -53,32 +64,45 @@ export const commandContainer = 'cmd';
 /** Name of the subscription that brings commands down. */
 export const commandSubscription = 'cmd-sub';
 
+/** Who may do what, beside an AE itself: bits of `AccessControlOperations`. */
+export interface Rights {
+  readonly originators: readonly string[];
+  readonly operations: number;
+}
+
+/** What originators may do that read an AE's data and send it commands. */
+export function readerRights(readers: readonly string[]): Rights[] {
+  const { create, retrieve, notify, discovery } = AccessControlOperations;
+  return readers.length === 0
+    ? []
+    : [{ originators: readers, operations: create + retrieve + notify + discovery }];
+}
+
 /** The bundle of a gateway: its own AE with a container for each stream, and the AEs that are configured beside it. */
 export function gatewayBundle(options: {
   readonly device: string;
   readonly aeId: string;
-  /** Container names, one for each stream. */
+  /** Container names, one for each stream of the gateway's own AE. */
   readonly streams: readonly string[];
   /** Originators beside the AE itself that may read its data and send it commands. */
   readonly readers: readonly string[];
+  /** What the gateway's own AE has beside that; `resources` come instead of the containers of the streams. */
+  readonly own?: Partial<AeManifest> & { readonly rights?: readonly Rights[] };
   readonly others?: readonly AeManifest[];
 }): BundleManifest {
   const { device, aeId, streams, readers, others = [] } = options;
-  const { create, retrieve, notify, discovery } = AccessControlOperations;
-  const rules =
-    readers.length === 0
-      ? []
-      : [{ originators: readers, operations: create + retrieve + notify + discovery }];
+  const { rights = [], resources = streams.map((name) => containerOf(name)), ...more } = options.own ?? {};
   const own: AeManifest = {
-    name: device,
-    aeId,
     appId: 'Nbaton',
     appName: 'baton',
     policy: 'acp',
     priority: 10,
+    ...more,
+    name: device,
+    aeId,
     resources: [
-      policyOf('acp', aeId, rules),
-      ...streams.map((name) => containerOf(name)),
+      policyOf('acp', aeId, [...readerRights(readers), ...rights]),
+      ...resources,
       containerOf(commandContainer, [subscriptionOf(commandSubscription, [aeId])]),
     ],
   };
@@ -86,11 +110,7 @@ export function gatewayBundle(options: {
 }
 
 /** An ACP by which the AE itself may do everything and others what `rules` say. */
-export function policyOf(
-  name: string,
-  aeId: string,
-  rules: readonly { readonly originators: readonly string[]; readonly operations: number }[],
-): ResourceManifest {
+export function policyOf(name: string, aeId: string, rules: readonly Rights[]): ResourceManifest {
   const own: AccessControlRule = {
     accessControlOriginators: [aeId],
     accessControlOperations: AccessControlOperations.all,

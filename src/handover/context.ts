@@ -49,6 +49,16 @@ export class BundleContext {
     this.#bundle = bundle;
   }
 
+  /** What the CSEs are to hold. */
+  get bundle(): BundleManifest {
+    return this.#bundle;
+  }
+
+  /** AE-ID stem by AE name. */
+  get aeIds(): Readonly<Record<string, string>> {
+    return Object.fromEntries(this.#bundle.aes.map(({ name, aeId }) => [name, aeId]));
+  }
+
   /** CSE-relative address of the gateway's own AE. */
   aeAddress(cse: CseReference): string {
     return `${cse.cseBaseName}/${this.#bundle.device}`;
@@ -117,10 +127,10 @@ export class BundleContext {
     mark: { epoch: Epoch; state: BundleState },
     options: CallOptions,
   ): Promise<ContextOutcome> {
-    const updates = this.#bundle.aes.map(({ name, aeId, announceTo = [] }) => {
+    const updates = this.#bundle.aes.map(({ name, aeId, announceTo = [], labels = [] }) => {
       const announced =
         mark.state === 'serving' && announceTo.length > 0 ? { announceTo: [...announceTo] } : {};
-      const ae: Ae = { labels: bundleLabels(this.#bundle.device, mark), ...announced };
+      const ae: Ae = { labels: [...bundleLabels(this.#bundle.device, mark), ...labels], ...announced };
       return client.update(`${cse.cseBaseName}/${name}`, { ae }, { ...options, from: aeId });
     });
     return outcomeOf(firstFailure(await Promise.all(updates)));
@@ -187,7 +197,7 @@ export class BundleContext {
     if ((markIn(labels).epoch ?? 0) > epoch) return undefined;
     const isOwn = ae.name === this.#bundle.device;
     const left: Record<string, unknown> = {
-      labels: bundleLabels(this.#bundle.device, { epoch, state: 'moved' }),
+      labels: [...bundleLabels(this.#bundle.device, { epoch, state: 'moved' }), ...(ae.labels ?? [])],
       requestReachability: false,
       ...((ae.announceTo ?? []).length === 0 ? {} : { announceTo: null }),
     };

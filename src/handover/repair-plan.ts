@@ -29,7 +29,8 @@ export type ObservedAe = 'absent' | 'fresh' | 'unread' | ObservedResource;
 export interface WantedBundle {
   readonly epoch: Epoch;
   readonly state: BundleState;
-  readonly pointOfAccess: string;
+  /** Left as it is when absent. */
+  readonly pointOfAccess?: string;
 }
 
 /** One request of a plan; `to` is CSE-relative. */
@@ -121,9 +122,9 @@ function planAe(planning: AePlanning, seen: ObservedAe): void {
   const address = `${cseBaseName}/${ae.name}`;
   const own = { from: ae.aeId, ae: ae.name };
   const present: Ae = {
-    labels: bundleLabels(bundle.device, wanted),
+    labels: [...bundleLabels(bundle.device, wanted), ...(ae.labels ?? [])],
     requestReachability: true,
-    pointOfAccess: [wanted.pointOfAccess],
+    ...(wanted.pointOfAccess === undefined ? {} : { pointOfAccess: [wanted.pointOfAccess] }),
   };
   const policies = ae.policy === undefined ? [] : [`${address}/${ae.policy}`];
   const tree = typeof seen === 'string' ? undefined : seen;
@@ -155,19 +156,28 @@ function planAe(planning: AePlanning, seen: ObservedAe): void {
   }
   for (const resource of ae.resources) {
     const level = resource.resourceType === ResourceType.group ? childLevel + 1 : childLevel;
-    planResource(planning, resource, { parent: address, level, tree });
+    planResource(planning, resource, { parent: address, level, governedFrom: childLevel + 1, tree });
   }
 }
 
 function planResource(
   planning: AePlanning,
   resource: ResourceManifest,
-  place: { readonly parent: string; readonly level: number; readonly tree: ObservedResource | undefined },
+  place: {
+    readonly parent: string;
+    readonly level: number;
+    /** Level at which the policies of the AE are there. */
+    readonly governedFrom: number;
+    readonly tree: ObservedResource | undefined;
+  },
 ): void {
   const { ae, cseBaseName, add } = planning;
-  const { parent, level, tree } = place;
+  const { parent, governedFrom, tree } = place;
   const seen = tree?.children.get(resource.name);
   const attributes = located(resource.attributes, cseBaseName);
+  const { accessControlPolicyIds: policies, ...others } = attributes;
+  const level =
+    policies === undefined || seen !== undefined ? place.level : Math.max(place.level, governedFrom);
   const own = { from: ae.aeId, ae: ae.name };
   if (seen === undefined) {
     add(level, {
@@ -178,17 +188,24 @@ function planResource(
       content: { [resource.root]: { resourceName: resource.name, ...attributes } },
     });
   } else {
-    const changed = Object.entries(attributes).filter(
+    const update = { ...own, operation: Operation.update, to: `${parent}/${resource.name}` } as const;
+    const changed = Object.entries(others).filter(
       ([name, value]) => resource.fixed?.includes(name) !== true && !holds(seen.attributes[name], value),
     );
-    if (changed.length > 0) {
-      const content = { [resource.root]: Object.fromEntries(changed) };
-      add(level, { ...own, operation: Operation.update, to: `${parent}/${resource.name}`, content });
+    if (changed.length > 0)
+      add(level, { ...update, content: { [resource.root]: Object.fromEntries(changed) } });
+    // They change alone, and a CSE may tell them by other addresses.
+    if (
+      listOf(policies).length !== listOf(seen.attributes.accessControlPolicyIds).length &&
+      policies !== undefined
+    ) {
+      add(governedFrom, { ...update, content: { [resource.root]: { accessControlPolicyIds: policies } } });
     }
   }
   const childLevel = seen === undefined ? level + 1 : level;
   for (const child of resource.children ?? []) {
-    planResource(planning, child, { parent: `${parent}/${resource.name}`, level: childLevel, tree: seen });
+    const below = { parent: `${parent}/${resource.name}`, level: childLevel, governedFrom, tree: seen };
+    planResource(planning, child, below);
   }
 }
 

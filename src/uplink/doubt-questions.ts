@@ -4,7 +4,7 @@ import type { CallOptions } from '../onem2m/cse-client.ts';
 import { ResponseStatusCode } from '../onem2m/enums.ts';
 import { instanceName, parseInstanceName } from './batch.ts';
 import type { Attempt, Batch } from './batch.ts';
-import { containerOf } from './destination.ts';
+import { containerOf, originatorOf } from './destination.ts';
 import type { Destination, StreamPart } from './destination.ts';
 
 /**
@@ -31,7 +31,10 @@ export async function askNewest(
   isOwnLogId: (logId: string) => boolean,
   options: CallOptions,
 ): Promise<HeldAnswer> {
-  const latest = await destination.client.retrieve(`${containerOf(destination, stream, part)}/la`, options);
+  const latest = await destination.client.retrieve(`${containerOf(destination, stream, part)}/la`, {
+    ...options,
+    ...originatorOf(destination, stream),
+  });
   if (!latest.ok) {
     if (latest.error.kind !== 'rejected') return { kind: 'unanswered' };
     return isRejectedWith(latest.error, ResponseStatusCode.notFound)
@@ -56,7 +59,10 @@ export async function askByName(
   options: CallOptions,
 ): Promise<HeldAnswer> {
   const address = `${containerOf(destination, stream, part)}/${instanceName(batch)}`;
-  const held = await destination.client.retrieve(address, options);
+  const held = await destination.client.retrieve(address, {
+    ...options,
+    ...originatorOf(destination, stream),
+  });
   if (held.ok) return { kind: 'held' };
   if (isRejectedWith(held.error, ResponseStatusCode.notFound)) return { kind: 'absent', isOfName: true };
   return { kind: held.error.kind === 'rejected' ? 'unclear' : 'unanswered' };

@@ -8,7 +8,7 @@ import { senmlContentInfo } from '../onem2m/senml.ts';
 import { encodeBatch } from './batch-instance.ts';
 import { instanceName } from './batch.ts';
 import type { Batch } from './batch.ts';
-import { containerOf } from './destination.ts';
+import { aeOf, containerOf, originatorOf } from './destination.ts';
 import type { Destination, StreamPart } from './destination.ts';
 import { encodeInstance } from './instance.ts';
 import type { Exchange } from './lane-options.ts';
@@ -52,6 +52,7 @@ export async function sendBatch(options: {
       queue: stream,
       resultContent: ResultContent.nothing,
       signal,
+      ...originatorOf(destination, stream),
       onSent: () => (sentMs = clock.monotonicMs()),
     },
   );
@@ -68,12 +69,12 @@ export function saysNothing({ kind }: CseFailure): boolean {
 
 function contentOf(
   { records, firstSeq, lastSeq }: Batch,
-  { epoch, aeAddress }: Destination,
+  destination: Destination,
   stream: StreamName,
   unit: string | undefined,
 ): Pick<ContentInstance, 'content' | 'contentInfo'> {
-  if (firstSeq === lastSeq) return { content: encodeInstance(records[0], epoch) };
-  const name = `${aeAddress.split('/').at(-1)}/${stream}`;
+  if (firstSeq === lastSeq) return { content: encodeInstance(records[0], destination.epoch) };
+  const name = `${aeOf(destination, stream).split('/').at(-1)}/${stream}`;
   const names = { name, ...(unit === undefined ? {} : { unit }) };
-  return { content: encodeBatch(records, epoch, names), contentInfo: senmlContentInfo };
+  return { content: encodeBatch(records, destination.epoch, names), contentInfo: senmlContentInfo };
 }

@@ -306,8 +306,11 @@ void t.test('nothing but ConfigError, whatever the file holds', async (t) => {
 
 void t.test('the example is valid and explained', async (t) => {
   t.same(problems(exampleConfig), []);
-  const uncommented = exampleConfig.replace(/^#(?=[A-Za-z0-9 ]+:)/gmu, '');
+  const [head = '', defaults = ''] = exampleConfig.split(/(?=^# Everything below)/mu);
+  const uncommented = head + defaults.replace(/^#(?=[A-Za-z0-9 ]+:)/gmu, '');
   t.not(uncommented, exampleConfig);
+  const bundle = parseConfig(head.replace(/^#(?=bundle:| {2})/gmu, ''), 'gw.yaml').bundle;
+  t.match(bundle.aes, [{ name: 'gw1-weather', containers: [{ recent: { kind: 'last', count: 10 } }] }]);
   t.same(
     parseConfig(uncommented, 'gw.yaml'),
     parseConfig(exampleConfig, 'gw.yaml'),
