@@ -1,7 +1,7 @@
 import { assert } from '../base/assert.ts';
 import { millis } from '../base/units.ts';
 import type { StreamName } from '../base/units.ts';
-import type { Clock } from '../host/clock.ts';
+import type { CancelTimer, Clock } from '../host/clock.ts';
 import { FileError } from '../host/filesystem.ts';
 import { settledRangesMax } from './cursor-file.ts';
 import type { CursorFile, CursorState, SlotTail } from './cursor-file.ts';
@@ -39,6 +39,8 @@ export class LogAccounts {
   #isClosed = false;
   #isBegun = false;
   #saving: Promise<boolean> = Promise.resolve(true);
+  /** By slot that a failed write has set aside: withdraws its return. */
+  readonly #returns = new Map<Slot, CancelTimer>();
 
   constructor(
     found: RecoveredLog,
@@ -146,13 +148,26 @@ export class LogAccounts {
     this.#onDamage?.({ kind: 'records', count, stream: ledger.name, message });
   }
 
-  /** Sets a slot aside with what it held before the failed write. */
+  /**
+   * Sets a slot aside with what it held before the failed write. After a while it is as good as any other that takes no
+   * more records: once they are settled its place is tried again, as it would be after a restart.
+   */
   fence(slot: Slot): void {
     this.#pool.setAside(slot);
     this.chains.noteAside(slot);
     this.#fences.set(slot.life, slot.length);
-    const message = `${slot.label} is set aside after a failed write`;
+    this.#returns.set(
+      slot,
+      this.#clock.schedule(asideMs, () => this.#giveBack(slot)),
+    );
+    const message = `${slot.label} is set aside for ${asideMs / 1000} s after a failed write`;
     this.#onDamage?.({ kind: 'slot', count: 0, message });
+  }
+
+  #giveBack(slot: Slot): void {
+    this.#returns.delete(slot);
+    this.#pool.giveBack(slot);
+    this.chains.noteReturned(slot);
   }
 
   /** Makes the accounts durable, then frees the slots that they settle (B3). False when the disk refused. */
@@ -178,6 +193,7 @@ export class LogAccounts {
 
   /** Closes the cursor of a log that has vanished. */
   async abandon(): Promise<void> {
+    this.#stopReturns();
     await this.#saving;
     await this.#cursor.close();
   }
@@ -191,8 +207,14 @@ export class LogAccounts {
   /** Writes the accounts of a run that ends, in order or not, and closes the cursor. */
   async close(isInOrder: boolean): Promise<void> {
     this.#isClosed = isInOrder;
+    this.#stopReturns();
     await this.save();
     await this.#cursor.close();
+  }
+
+  #stopReturns(): void {
+    for (const cancel of this.#returns.values()) cancel();
+    this.#returns.clear();
   }
 
   #streamStats(ledger: StreamLedger, nowMs: number): StreamStats {
@@ -246,12 +268,21 @@ export class LogAccounts {
       this.chains.remove(slot);
       this.#pool.release(slot);
     }
-    if (this.#fences.size === 0) return;
+    if (this.#fences.size > freedFencesMax) this.#dropFences();
+  }
+
+  /** A slot that is free still holds what its fence keeps out, until another life is begun there: the oldest go. */
+  #dropFences(): void {
     const lives = new Set(this.#pool.slots.map((slot) => slot.life));
-    for (const life of this.#fences.keys()) if (!lives.has(life)) this.#fences.delete(life);
+    const freed = [...this.#fences.keys()].filter((life) => !lives.has(life));
+    for (const life of freed.slice(0, -freedFencesMax)) this.#fences.delete(life);
   }
 }
 
+/** Time after which a slot that a failed write has set aside may be used again. */
+const asideMs = millis(30_000);
 const fencesMax = 128;
+/** Of them, those of slots that are free. */
+const freedFencesMax = 64;
 /** Octets of commits after which the cursor is written again, so that a start has little to read. */
 const unsavedBytesMax = 3 * 1024 * 1024;

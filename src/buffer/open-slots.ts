@@ -104,7 +104,10 @@ export class OpenSlots {
   #fullRefusal(why: string): AppendResult {
     const { asideCount, count, usedBytes } = this.#pool;
     if (asideCount > 0 && asideCount === count) {
-      return refused('disk', `all ${asideCount} slots are set aside after failed writes`);
+      return refused(
+        'disk',
+        `all ${asideCount} slots are set aside after failed writes; they are tried again`,
+      );
     }
     if (usedBytes === 0) return refused('disk', 'the disk has no space for a single slot');
     return refused('full', `${why}: ${usedBytes} of ${this.#quotaBytes} bytes are in use`);

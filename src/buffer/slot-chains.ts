@@ -136,6 +136,14 @@ export class SlotChains {
     this.#settled.delete(slot);
   }
 
+  /** Notes that a slot that was set aside is closed like any other. */
+  noteReturned(slot: Slot): void {
+    const link = this.#link(slot);
+    const { loose, kept } = this.#chainsOf(link.priority);
+    this.#attach(link, link.keptCount > 0 ? kept : loose);
+    this.noteClosed(slot);
+  }
+
   /** Whether no record of a slot is pending. */
   isSettled(slot: Slot): boolean {
     this.visits += 1;

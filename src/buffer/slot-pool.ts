@@ -146,7 +146,7 @@ export class SlotPool {
   get isShortOfDisk(): boolean {
     return this.#filler.isShort && this.#slots.size < this.#limit;
   }
-  /** Slots that a failed write has set aside. */
+  /** Slots that are set aside: a write failed there, or they could not be read. */
   get asideCount(): number {
     return this.#asideCount;
   }
@@ -165,6 +165,13 @@ export class SlotPool {
     if (slot.state !== 'aside') this.#asideCount += 1;
     slot.state = 'aside';
     this.#open.delete(slot);
+  }
+
+  /** A slot that was set aside is closed like any other. */
+  giveBack(slot: Slot): void {
+    assert(slot.state === 'aside' && this.holds(slot), `${slot.label} is not set aside`);
+    this.#asideCount -= 1;
+    slot.state = 'closed';
   }
 
   /** Fills places with zeros until `count` can take records; fewer when the disk has no space. */

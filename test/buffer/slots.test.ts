@@ -236,7 +236,35 @@ void t.test('slots with failed writes are set aside, stay readable, and may use 
     t.equal((await next.append(streamA, 500)).kind, 'stored', 'a restart gives them back');
     await next.check();
   }
+  await world.clock.advance(30_000);
+  t.equal(world.log.stats().flash.slotsAside, 0);
+  t.equal((await world.append(streamA, 500)).kind, 'stored', 'and so does time');
+  for (let count = 0; count < 40; count++) await world.append(streamA, 900);
+  t.equal(world.log.stats().usedBytes, 4 * 8192, 'each of them is used again');
+  t.ok(world.evictions.length > 0);
+  await world.check();
 });
+
+void t.test(
+  'what a failed write left in a slot does not come back when the slot is free again',
+  async (t) => {
+    const disk = new SimulatedFilesystem();
+    const witness = new Witness();
+    const limits = poolOf(4, 8192);
+    const world = await World.open(disk, witness, { limits });
+    disk.onOperation = ({ kind, path }) =>
+      kind === 'datasync' && path.endsWith('/slots') ? { kind: 'error', errno: 'EIO' } : undefined;
+    t.match(await world.append(streamA, 500), { kind: 'refused', reason: 'disk' });
+    disk.onOperation = undefined;
+    await world.clock.advance(30_000);
+    t.equal(world.log.stats().flash.slotsAside, 0);
+    for (let count = 0; count < 3; count++) await world.sync();
+    t.equal(world.log.stats().usedBytes, 0, 'it is free');
+    const next = await World.open(disk.crash(keep), witness.snapshot(), { seed: 2, limits });
+    t.equal((await next.readAll(streamA)).length, 0);
+    await next.check();
+  },
+);
 
 void t.test('files of another version are left alone, and do not keep the log from service', async (t) => {
   const disk = new SimulatedFilesystem();
