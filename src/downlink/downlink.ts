@@ -1,106 +1,145 @@
 /**
- * The way down: notifications of the command container at the serving CSE, each command executed once.
+ * The way down: commands from the command containers at the serving CSE and at the IN-CSE, each carried out once.
  *
- * A notification is answered only when its command is durable, so an unanswered one is repeated by the CSE and a repeat is
- * recognised by the command's own `id` (or its resource ID where it has none), whichever CSE and route it took. A command
- * that was durable but not executed when the process died is executed by the next run. What an execution came to is a
- * reading like any other and takes the way up.
+ * A notification is answered only when its command is durable, so an unanswered one is repeated by the CSE. A repeat is
+ * recognised by the command's own `id`, and where it has none by the address of its resource (CSE-ID and resource ID),
+ * whichever CSE, container and route it took: one that was put into both containers under the same `id` is one command,
+ * two without `id` are two. How long this holds is said in command-ledger.ts, how commands are carried out in
+ * command-lanes.ts, what they are in command.ts.
  *
- * Between an execution and the mark that says so the process may die, and the next run executes once more. The number of
- * the command, which both executions have, lets its executor see that: commands are numbered as they are received and
- * executed in this order, so that one with a number below the last was carried out before. Therefore one that fails holds
- * up those behind it.
+ * What is no command is answered by a result with the reason, so that its sender learns of it; a burst of them is answered
+ * in part, and counted. When more commands wait than there is room for, notifications are refused: the commands stay in
+ * their container and are fetched (catch-up.ts) when there is room.
+ *
+ * A notification whose own request has expired (`rqet`) is refused as late and its command fetched: the CSE's patience says
+ * nothing of the command, which has an expiry of its own.
  */
-import { DecodeError, LimitError, errorText } from '../base/errors.ts';
-import { err, ok } from '../base/result.ts';
+import { DecodeError, errorText } from '../base/errors.ts';
 import type { Result } from '../base/result.ts';
-import { printable } from '../base/text.ts';
+import { unixMillis } from '../base/units.ts';
+import type { UnixMillis } from '../base/units.ts';
+import type { Clock } from '../host/clock.ts';
 import type { CallOptions, CseClient, CseFailure } from '../onem2m/cse-client.ts';
-import { Operation, ResourceType, ResponseStatusCode } from '../onem2m/enums.ts';
+import { Operation, ResponseStatusCode } from '../onem2m/enums.ts';
+import { parseTimestamp } from '../onem2m/primitives.ts';
 import type { RequestPrimitive, ResponsePrimitive } from '../onem2m/primitives.ts';
-
-/** One command as it was found in the command container. */
-export interface Command {
-  /** The sender's own identifier, or the resource ID of the contentInstance. */
-  readonly id: string;
-  readonly content: unknown;
-  /** Its place in the order of reception over all runs; a repeated execution has the same. */
-  readonly number: number;
-}
-
-/** What is remembered of a command; durable once `append` returns. An old memory has no numbers. */
-export type CommandMark =
-  | { readonly kind: 'received'; readonly id: string; readonly content: unknown; readonly number?: number }
-  | { readonly kind: 'executed'; readonly id: string };
-
-/** Durable memory of commands. */
-export interface CommandMemory {
-  entries(): readonly CommandMark[];
-  /** Rejects with `LimitError` when there is no room before the next `compact`. */
-  append(mark: CommandMark): Promise<void>;
-  /** Keeps only what `keep` wants, in one step. */
-  compact(keep: (mark: CommandMark) => boolean): Promise<void>;
-}
+import type { Actuator } from './actuator.ts';
+import { catchUp, isEcho } from './catch-up.ts';
+import type { CommandSource } from './catch-up.ts';
+import { CommandLanes } from './command-lanes.ts';
+import { CommandLedger } from './command-ledger.ts';
+import type { CommandMemory } from './command-ledger.ts';
+import {
+  addressOf,
+  commandBytesMax,
+  fieldsOf,
+  heldInstance,
+  idIn,
+  objectIn,
+  readCommand,
+  textOf,
+} from './command.ts';
+import type { CommandResult, HeldInstance, Taken } from './command.ts';
+import { isTrigger } from './trigger.ts';
 
 /** Counts since the start of the process. */
 export interface DownlinkFigures {
   readonly received: number;
+  /** Ended with any status but `rejected` and `expired`. */
   readonly executed: number;
   readonly duplicates: number;
+  /** No commands, or none that can be taken. */
   readonly rejected: number;
+  /** Of these, not answered by a result: there were too many. */
+  readonly unanswered: number;
+  readonly expired: number;
+  /** Notifications refused because too many commands waited. */
+  readonly refused: number;
 }
 
-/** Executed commands remembered at most after a compaction; there is one when twice as many are known, or the room ends. */
-const rememberedMax = 2048;
-const idLengthMax = 256;
-const catchUpMax = 256;
+/** Who hears of what happens here. */
+export interface DownlinkListener {
+  /** An instance is done with as far as its CSE is concerned: its command is durable, or it is none. */
+  onTaken?(taken: { readonly cseId: string; readonly resourceId: string }): void;
+  /** Something waits in the containers that no notification will bring. */
+  onMissed?(): void;
+}
+
+/** Results for what is no command: so many at once, and one more each `rejectionMs`. */
+const rejectionsMax = 32;
+const rejectionMs = 2000;
 
 /** Receives notifications and executes commands; see the header of this file. */
 export class Downlink {
+  readonly #clock: Clock;
   readonly #memory: CommandMemory;
-  readonly #execute: (command: Command) => Promise<void>;
+  readonly #actuators: ReadonlyMap<string, Actuator>;
+  readonly #store: (result: CommandResult, number: number) => Promise<void>;
+  readonly #lastResult: number;
   readonly #onAlarm: (text: string | undefined) => void;
-  readonly #known = new Map<string, 'received' | 'executed'>();
-  readonly #appending = new Map<string, Promise<void>>();
+  readonly #ledger: CommandLedger;
   readonly #echoes = new Map<string, () => void>();
-  readonly #failed = new Map<string, Command>();
-  #queue: Promise<void> = Promise.resolve();
-  #nextNumber: number;
-  #figures = { received: 0, executed: 0, duplicates: 0, rejected: 0 };
+  #lanes: CommandLanes;
+  #listener: DownlinkListener = {};
+  #nextNumber = 1;
+  #rejections = { count: rejectionsMax, atMs: 0 };
+  #figures = { received: 0, executed: 0, duplicates: 0, rejected: 0, unanswered: 0, expired: 0, refused: 0 };
 
   constructor(options: {
+    clock: Clock;
     memory: CommandMemory;
-    /** Carries a command out; runs one at a time, in the order of arrival. */
-    execute: (command: Command) => Promise<void>;
-    /** Number above those of all commands executed so far, as far as their executor knows; 1 when absent. */
-    firstNumber?: number;
+    /** What commands may name as their target. */
+    actuators: ReadonlyMap<string, Actuator>;
+    /** Makes a result durable as a reading; results come one after the other, a repeated one with its number again. */
+    store: (result: CommandResult, number: number) => Promise<void>;
+    /** Number of the last result that is stored; 0 when absent. */
+    lastResult?: number;
     /** What is wrong; undefined when commands are kept and carried out again. */
     onAlarm: (text: string | undefined) => void;
   }) {
+    this.#clock = options.clock;
     this.#memory = options.memory;
-    this.#execute = options.execute;
+    this.#actuators = options.actuators;
+    this.#store = options.store;
+    this.#lastResult = options.lastResult ?? 0;
     this.#onAlarm = options.onAlarm;
-    this.#nextNumber = options.firstNumber ?? 1;
+    this.#ledger = new CommandLedger(this.#memory);
+    this.#lanes = this.#createLanes(this.#lastResult + 1);
   }
 
   get figures(): DownlinkFigures {
     return { ...this.#figures };
   }
 
-  /** Takes up the memory of the last run and executes what it left behind. */
+  /** From now on this one hears of what happens. */
+  listen(listener: DownlinkListener): void {
+    this.#listener = listener;
+  }
+
+  /** Takes up the memory of the last run and carries out what it left behind. */
   async open(): Promise<void> {
-    const waiting = new Map<string, Extract<CommandMark, { kind: 'received' }>>();
-    for (const mark of this.#memory.entries()) {
-      this.#known.set(mark.id, mark.kind);
-      if (mark.kind === 'received') waiting.set(mark.id, mark);
-      else waiting.delete(mark.id);
-      const { number = 0 } = mark.kind === 'received' ? mark : {};
-      this.#nextNumber = Math.max(this.#nextNumber, number + 1);
+    const left = this.#ledger.open(this.#lastResult);
+    this.#nextNumber = left.nextNumber;
+    this.#lanes = this.#createLanes(left.nextResult);
+    for (const { result, number } of left.results) this.#lanes.report(result, 0, number);
+    for (const { mark, isBegun } of left.waiting) {
+      const receivedMs = unixMillis(mark.receivedMs ?? this.#clock.unixMs());
+      const endsMs = mark.expiresMs === undefined ? undefined : unixMillis(mark.expiresMs);
+      const none = { resourceId: undefined, resourceName: undefined, createdMs: undefined };
+      const instance: HeldInstance = { ...none, cseId: mark.cseId, content: mark.content, endsMs };
+      const command = readCommand(instance, mark.id, receivedMs);
+      const number = mark.number ?? this.#nextNumber++;
+      if (command.ok) {
+        const expiry = endsMs === undefined ? {} : { expiresMs: endsMs };
+        this.#lanes.add({ ...command.value, ...expiry, number }, sizeOf(mark.content), isBegun);
+      } else this.#lanes.report(this.#rejection(mark.id, command.error, receivedMs));
     }
-    for (const { id, content, number } of waiting.values()) {
-      this.#enqueue({ id, content, number: number ?? this.#nextNumber++ });
-    }
-    await this.#queue;
+    await this.#lanes.idle();
+  }
+
+  /** Begins no more commands; those that wait are carried out by the next run. */
+  stop(): void {
+    this.#lanes.stop();
   }
 
   /** Answers one incoming request; only notifications have a meaning here. */
@@ -113,13 +152,30 @@ export class Downlink {
     if (request.operation !== Operation.notify) {
       return answer(ResponseStatusCode.operationNotAllowed, 'this AE takes notifications only');
     }
+    if (this.#isLate(request)) {
+      this.#figures.refused += 1;
+      this.#listener.onMissed?.();
+      return answer(ResponseStatusCode.requestTimeout, 'the request has expired');
+    }
     try {
-      const wrong = await this.#receiveAll(notificationsIn(request));
+      const { wrong, isFull } = await this.#receiveAll(request);
+      if (isFull) {
+        this.#figures.refused += 1;
+        this.#listener.onMissed?.();
+        return answer(
+          ResponseStatusCode.internalServerError,
+          'too many commands wait; they are fetched later',
+        );
+      }
       if (wrong === undefined) return answer(ResponseStatusCode.ok);
       return answer(ResponseStatusCode.badRequest, wrong.message);
     } catch (error) {
-      this.#figures.rejected += 1;
-      if (error instanceof DecodeError) return answer(ResponseStatusCode.badRequest, error.message);
+      if (error instanceof DecodeError) {
+        this.#figures.rejected += 1;
+        return answer(ResponseStatusCode.badRequest, error.message);
+      }
+      // Not every CSE tells it again.
+      this.#listener.onMissed?.();
       this.#onAlarm(`a command could not be made durable: ${errorText(error)}`);
       return answer(ResponseStatusCode.internalServerError, 'not stored');
     }
@@ -145,170 +201,152 @@ export class Downlink {
     });
   }
 
-  /** Executes once more the commands that could not be executed; for a caller to do from time to time. */
+  /** Goes on with what a refusing disk has held up; for a caller to do from time to time. */
   retryFailed(): void {
-    const commands = [...this.#failed.values()];
-    this.#failed.clear();
-    for (const command of commands) this.#enqueue(command);
+    this.#lanes.retry();
   }
 
   /**
-   * Fetches the commands in a command container and executes those not yet known: the ones that a CSE could not deliver
-   * before the gateway left it. Returns how many were new. `seen` spares repeated calls the instances that earlier ones
-   * read; it is brought up to date.
+   * Fetches the commands that wait in a command container, those that its CSE could not deliver. Returns how many were new.
    */
   async catchUp(
     client: CseClient,
-    container: string,
+    source: CommandSource,
     options: CallOptions,
-    seen: Set<string> = new Set(),
   ): Promise<Result<number, CseFailure>> {
-    const found = await client.discover(container, { resourceType: [ResourceType.contentInstance] }, options);
-    if (!found.ok) return found;
     const before = this.#figures.received;
-    const held = new Set(found.value);
-    // A name that was deleted may come back as another command.
-    for (const address of seen) if (!held.has(address)) seen.delete(address);
-    const fresh = found.value.filter((address) => !isEcho(address) && !seen.has(address));
-    const addresses = fresh.slice(-catchUpMax);
-    const reads = await Promise.all(addresses.map((address) => client.retrieve(address, options)));
-    for (const read of reads) {
-      if (!read.ok) return err(read.error);
-      const instance = read.value.primitiveContent?.contentInstance;
-      try {
-        await this.#take(instance);
-      } catch (error) {
-        // One instance that is no command does not keep the others from being executed.
-        if (!(error instanceof DecodeError)) throw error;
-        this.#figures.rejected += 1;
-      }
-    }
-    for (const address of addresses) seen.add(address);
-    return ok(this.#figures.received - before);
+    const fetched = await catchUp(client, source, options, {
+      take: (instance) => this.take(instance),
+      room: (signal) => this.#lanes.room(signal),
+    });
+    return fetched.ok ? { ok: true, value: this.#figures.received - before } : fetched;
   }
 
-  /** Takes what can be taken; the first notification that is none comes back as the error. */
-  async #receiveAll(notifications: readonly unknown[]): Promise<DecodeError | undefined> {
+  /** Takes the command in an instance; rejects when the disk refuses, with `DecodeError` when it cannot even be named. */
+  async take(instance: HeldInstance): Promise<Taken> {
+    const { cseId, createdMs, content } = instance;
+    if (cseId !== undefined && createdMs !== undefined) this.#lanes.noteTime(cseId, createdMs);
+    const address = addressOf(instance);
+    const id = idIn(content) ?? address;
+    if (id === undefined) throw new DecodeError('the contentInstance has neither an id nor a resource ID');
+    const underWay = this.#ledger.receiving(id);
+    if (underWay !== undefined || this.#ledger.isKnown(id)) {
+      this.#figures.duplicates += 1;
+      // The repeat is answered like the first one: not before the command is durable.
+      await underWay;
+      return 'known';
+    }
+    const receivedMs = this.#clock.unixMs();
+    const command = readCommand(instance, id, receivedMs);
+    const target = command.ok ? this.#actuators.get(command.value.target) : undefined;
+    const reason = !command.ok
+      ? command.error
+      : target === undefined
+        ? `there is no target "${command.value.target}"; known: ${[...this.#actuators.keys()].join(', ')}`
+        : target.whyNot?.(command.value);
+    if (!command.ok || reason !== undefined) return this.#reject(id, reason ?? '', receivedMs);
+    const bytes = sizeOf(content);
+    if (!this.#lanes.hasRoom(bytes)) return 'full';
+    const { expiresMs } = command.value;
+    const number = this.#nextNumber++;
+    await this.#ledger.receive({
+      kind: 'received',
+      id,
+      content: objectIn(content),
+      number,
+      receivedMs,
+      ...(cseId === undefined ? {} : { cseId }),
+      ...(expiresMs === undefined ? {} : { expiresMs }),
+    });
+    this.#figures.received += 1;
+    this.#lanes.add({ ...command.value, number }, bytes);
+    return 'taken';
+  }
+
+  #createLanes(nextResult: number): CommandLanes {
+    return new CommandLanes({
+      clock: this.#clock,
+      ledger: this.#ledger,
+      actuators: this.#actuators,
+      store: this.#store,
+      nextResult,
+      onAlarm: this.#onAlarm,
+      onEnded: ({ status }) => {
+        if (status === 'expired') this.#figures.expired += 1;
+        else if (status !== 'rejected') this.#figures.executed += 1;
+      },
+    });
+  }
+
+  /** A notification that waited too long on its way, in a broker for example; a relative time counts from now on. */
+  #isLate({ requestExpirationTimestamp }: RequestPrimitive): boolean {
+    const endsMs = parseTimestamp(requestExpirationTimestamp ?? '');
+    return endsMs !== undefined && endsMs <= this.#clock.unixMs();
+  }
+
+  /** Takes what can be taken; the first notification that is none comes back as `wrong`. */
+  async #receiveAll(request: RequestPrimitive): Promise<{ wrong?: DecodeError; isFull: boolean }> {
     let wrong: DecodeError | undefined;
-    for (const notification of notifications) {
+    let isFull = false;
+    for (const notification of notificationsIn(request)) {
       try {
-        await this.#receive(notification);
+        if ((await this.#receive(notification, request.from)) === 'full') isFull = true;
       } catch (error) {
         if (!(error instanceof DecodeError)) throw error;
         this.#figures.rejected += 1;
         wrong ??= error;
       }
     }
-    return wrong;
+    return { isFull, ...(wrong === undefined ? {} : { wrong }) };
   }
 
-  async #receive(notification: unknown): Promise<void> {
+  async #receive(notification: unknown, from: string | undefined): Promise<Taken> {
     const fields = fieldsOf(notification);
-    if (fields?.verificationRequest === true || fields?.subscriptionDeletion === true) return;
+    if (fields?.verificationRequest === true || fields?.subscriptionDeletion === true) return 'known';
     const representation = fieldsOf(fieldsOf(fields?.notificationEvent)?.representation);
-    await this.#take(representation?.contentInstance);
-  }
-
-  async #take(instance: unknown): Promise<void> {
-    const fields = fieldsOf(instance);
-    if (fields === undefined) throw new DecodeError('there is no contentInstance');
-    const { content, resourceId, resourceName } = fields;
+    const cseId = cseIn(fields?.subscriptionReference) ?? cseIn(from);
+    const instance = heldInstance(representation?.contentInstance, cseId);
+    const { content, resourceId, resourceName } = instance;
     const echo = textOf(fieldsOf(content)?.echo);
     const arrive = echo === undefined ? undefined : this.#echoes.get(echo);
-    if (arrive !== undefined || isEcho(textOf(resourceName) ?? '')) {
+    if (arrive !== undefined || isEcho(resourceName ?? '')) {
       arrive?.();
-      return;
+      return 'known';
     }
-    const id = textOf(fieldsOf(content)?.id) ?? textOf(resourceId);
-    if (id === undefined || id === '' || id.length > idLengthMax) {
-      throw new DecodeError(
-        `a command needs an id of 1 to ${idLengthMax} characters, not ${printable(id ?? 'none', 40)}`,
-      );
+    // Which container it lies in decides whether it counts, and only a look into that tells for sure.
+    if (isTrigger(content)) {
+      this.#listener.onMissed?.();
+      return 'known';
     }
-    if (this.#known.has(id)) {
-      this.#figures.duplicates += 1;
-      return;
+    const taken = await this.take(instance);
+    if (taken !== 'full' && cseId !== undefined && resourceId !== undefined) {
+      this.#listener.onTaken?.({ cseId, resourceId });
     }
-    const underWay = this.#appending.get(id);
-    if (underWay !== undefined) {
-      // The repeat is answered like the first one: not before the command is durable.
-      this.#figures.duplicates += 1;
-      return underWay;
-    }
-    const number = this.#nextNumber++;
-    const append = this.#append({ kind: 'received', id, content: storable(content, id), number });
-    this.#appending.set(id, append);
-    try {
-      await append;
-      this.#known.set(id, 'received');
-    } finally {
-      this.#appending.delete(id);
-    }
-    this.#figures.received += 1;
-    this.#enqueue({ id, content, number });
+    return taken;
   }
 
-  #enqueue(command: Command): void {
-    this.#queue = this.#queue.then(async () => {
-      if (this.#failed.size > 0) {
-        this.#failed.set(command.id, command);
-        return;
-      }
-      try {
-        await this.#execute(command);
-        await this.#append({ kind: 'executed', id: command.id });
-        this.#known.set(command.id, 'executed');
-        this.#figures.executed += 1;
-        this.#onAlarm(undefined);
-        if (this.#known.size >= 2 * rememberedMax) await this.#forget(rememberedMax);
-      } catch (error) {
-        this.#failed.set(command.id, command);
-        this.#onAlarm(`command ${printable(command.id, 40)} failed: ${errorText(error)}`);
-      }
-    });
+  #rejection(id: string, reason: string, received: UnixMillis): CommandResult {
+    return { id, status: 'rejected', reason, received, ended: this.#clock.unixMs() };
   }
 
-  async #append(mark: CommandMark): Promise<void> {
-    try {
-      await this.#memory.append(mark);
-    } catch (error) {
-      if (!(error instanceof LimitError)) throw error;
-      // What an executed command said is not needed any more; when that was not it, half of their names make room.
-      await this.#forget(rememberedMax);
-      await this.#memory.append(mark).catch(async (again: unknown) => {
-        if (!(again instanceof LimitError)) throw again;
-        await this.#forget(Math.floor(this.#executed().length / 2));
-        await this.#memory.append(mark);
-      });
+  #reject(id: string, reason: string, receivedMs: UnixMillis): Taken {
+    this.#figures.rejected += 1;
+    const nowMs = this.#clock.monotonicMs();
+    const { count, atMs } = this.#rejections;
+    const restored = Math.min(rejectionsMax, count + (nowMs - atMs) / rejectionMs);
+    if (restored < 1 || !this.#lanes.hasRoom(0)) {
+      this.#figures.unanswered += 1;
+      return 'rejected';
     }
-  }
-
-  #executed(): string[] {
-    return [...this.#known].filter(([, kind]) => kind === 'executed').map(([id]) => id);
-  }
-
-  /** Forgets the oldest executed commands but `kept`, and what all executed ones said. */
-  async #forget(kept: number): Promise<void> {
-    const executed = this.#executed();
-    for (const id of executed.slice(0, Math.max(0, executed.length - kept))) this.#known.delete(id);
-    await this.#memory.compact((mark) =>
-      mark.kind === 'executed' ? this.#known.has(mark.id) : this.#isWaiting(mark.id),
-    );
-  }
-
-  /** A command whose execution is not durable yet is kept, whether its reception was just made durable or long ago. */
-  #isWaiting(id: string): boolean {
-    return this.#known.get(id) !== 'executed' && (this.#known.has(id) || this.#appending.has(id));
+    this.#rejections = { count: restored - 1, atMs: nowMs };
+    this.#lanes.report(this.#rejection(id, reason, receivedMs));
+    return 'rejected';
   }
 }
 
-/** Name of the echo instance that proves the way down. */
-export function echoName(nonce: string): string {
-  return `echo-${nonce}`;
-}
-
-function isEcho(address: string): boolean {
-  return /(?:^|\/)echo-[^/]*$/u.test(address);
+/** CSE-ID at the head of an SP-relative identifier. */
+function cseIn(identifier: unknown): string | undefined {
+  return typeof identifier === 'string' ? /^\/[^/]{1,64}/u.exec(identifier)?.[0] : undefined;
 }
 
 function notificationsIn(request: RequestPrimitive): readonly unknown[] {
@@ -319,19 +357,7 @@ function notificationsIn(request: RequestPrimitive): readonly unknown[] {
   throw new DecodeError('the request carries no notification (m2m:sgn)');
 }
 
-/** The content of a command as the memory can hold it. */
-function storable(content: unknown, id: string): unknown {
-  try {
-    return JSON.parse(JSON.stringify(content ?? null)) as unknown;
-  } catch (error) {
-    throw new DecodeError(`command ${printable(id, 40)} cannot be stored: ${errorText(error)}`);
-  }
-}
-
-function fieldsOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
-}
-
-function textOf(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined;
+/** Octets that a command takes while it waits. */
+function sizeOf(content: unknown): number {
+  return Math.min(commandBytesMax, Buffer.byteLength(JSON.stringify(content ?? null)));
 }

@@ -64,7 +64,9 @@ export class BundleKeeper {
     const client = clientFor(serving.cse);
     try {
       if (!(await this.#ensure(client, serving, signal))) return;
-      const caught = await downlink.catchUp(client, context.commandAddress(serving.cse), { signal });
+      const { cse } = serving;
+      const source = { cseId: cse.cseId, container: context.commandAddress(cse) };
+      const caught = await downlink.catchUp(client, source, { signal });
       if (caught.ok) this.#isToRefresh = false;
     } catch (error) {
       telling.alarms.raise('downlink', `commands cannot be kept: ${errorText(error)}`);

@@ -43,7 +43,11 @@ export async function keepPolling(options: {
     const container = options.context.commandAddress(serving.cse);
     try {
       // What cannot be fetched now is fetched next time; that the path is down is the uplink's to tell.
-      await downlink.catchUp(options.clientFor(serving.cse), container, { signal }, seen);
+      await downlink.catchUp(
+        options.clientFor(serving.cse),
+        { cseId: serving.cse.cseId, container, seen },
+        { signal },
+      );
     } catch (error) {
       telling.alarms.raise('downlink', `commands cannot be kept: ${errorText(error)}`);
     }

@@ -13,11 +13,14 @@ import type { Eviction, LogDamage, StreamOptions } from '../buffer/log-options.t
 import { openReadingLog } from '../buffer/reading-log.ts';
 import type { ReadingLog } from '../buffer/reading-log.ts';
 import { Downlink } from '../downlink/downlink.ts';
-import type { Command } from '../downlink/downlink.ts';
+import { gatewayActuator } from '../downlink/actuator.ts';
+import { gatewayTarget } from '../downlink/command.ts';
+import type { CommandResult } from '../downlink/command.ts';
 import { every, sleep } from '../host/clock.ts';
 import type { CancelTimer } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
 import type { DeviceReport } from '../host/reopening-line.ts';
+import type { Reading } from '../sensor/reading.ts';
 import type { StreamDelivery } from '../uplink/lane-options.ts';
 import { Alarms } from './alarms.ts';
 import { BufferWatch } from './buffer-watch.ts';
@@ -245,9 +248,11 @@ export class Gateway {
     const memory = await openCommandMemory(stores);
     const journal = await openHandoverJournal(stores);
     const downlink = new Downlink({
+      clock: this.#host.clock,
       memory,
-      execute: (command) => this.#execute(log, command),
-      firstNumber: (log.lastProducerSeq(resultStream) ?? 0) + 1,
+      actuators: new Map([[gatewayTarget, gatewayActuator]]),
+      store: (result, number) => this.#storeResult(log, result, number),
+      lastResult: log.lastProducerSeq(resultStream) ?? 0,
       onAlarm: (text) => this.#telling.alarms.set('downlink', text),
     });
     this.#board.attachDownlink(downlink);
@@ -283,6 +288,7 @@ export class Gateway {
       await this.#service.run(signal);
     } finally {
       this.#service = undefined;
+      downlink.stop();
       await Promise.all([access.close(), memory.close(), journal.close()]);
     }
   }
@@ -323,21 +329,13 @@ export class Gateway {
     else this.#telling.alarms.raise(name, `${name}: ${failure}`);
   }
 
-  /**
-   * Carries a command out; what it came to is a reading of the stream `results`, which by the number of the command is
-   * stored once (I7).
-   */
-  async #execute(log: ReadingLog, command: Command): Promise<void> {
+  /** What a command came to is a reading of the stream `results`, which by its number is stored once (I7). */
+  async #storeResult(log: ReadingLog, result: CommandResult, number: number): Promise<void> {
     const { clock } = this.#host;
-    const name =
-      typeof command.content === 'object' && command.content !== null && 'command' in command.content
-        ? command.content.command
-        : undefined;
-    const outcome = name === 'ping' ? 'done' : 'unknownCommand';
     await storeReading(log, {
       stream: resultStream,
-      value: { id: command.id, outcome },
-      producerSeq: command.number,
+      value: { ...result } as Reading['value'],
+      producerSeq: number,
       monotonicMs: clock.monotonicMs(),
       wall: { unixMs: clock.unixMs(), source: 'system' },
     });

@@ -9,7 +9,7 @@ import type { ServingRecord } from '../handover/serving-record.ts';
 import { isRenewal, leftBehind, servingAfter, writtenEpoch } from '../handover/handover-state.ts';
 import type { CseReference, Transaction } from '../handover/handover-state.ts';
 import type { Downlink } from '../downlink/downlink.ts';
-import { echoName } from '../downlink/downlink.ts';
+import { echoName } from '../downlink/catch-up.ts';
 import type { CallOptions, CseClient } from '../onem2m/cse-client.ts';
 import { isRejectedWith } from '../onem2m/cse-client.ts';
 import { ResourceType, ResponseStatusCode, ResultContent } from '../onem2m/enums.ts';
@@ -142,7 +142,7 @@ async function catchUp(
   // An epoch that is not claimed has no ledger.
   if (!isProvisional) await owed.add({ kind: 'ledger', epoch, firstSeqs });
   // The target may hold commands from an earlier stay that were sent there after we had left.
-  const waiting = context.commandAddress(target);
+  const waiting = { cseId: target.cseId, container: context.commandAddress(target) };
   const [, label, commands, found] = await Promise.all([
     owed.settleLedgers(work.signal),
     context.label(
@@ -176,13 +176,13 @@ async function catchUpSource(
 }
 
 /** Takes the commands that wait at a CSE where we may have no AE any more. */
-async function fetchCommands(
+export async function fetchCommands(
   { context, downlink, clientFor }: HandoverWorkerOptions,
   cse: CseReference,
   work: WorkContext,
 ): Promise<WorkOutcome> {
-  const container = context.commandAddress(cse);
-  const caught = await downlink.catchUp(clientFor(cse), container, callOptions(work));
+  const source = { cseId: cse.cseId, container: context.commandAddress(cse) };
+  const caught = await downlink.catchUp(clientFor(cse), source, callOptions(work));
   if (caught.ok || isRejectedWith(caught.error, ResponseStatusCode.notFound)) return { kind: 'succeeded' };
   return { kind: 'failed', reason: caught.error.message };
 }

@@ -40,6 +40,7 @@ import { decisionPolicy } from './config.ts';
 import type { GatewayConfig } from './config.ts';
 import { containersOf } from './containers-of.ts';
 import { createHandoverWorker } from './handover-worker.ts';
+import type { HandoverWorkerOptions } from './handover-worker.ts';
 import { holderIn, inUse } from './held-cses.ts';
 import type { LinkAccess } from './link-access.ts';
 import { OwedWork } from './owed-work.ts';
@@ -47,7 +48,9 @@ import type { OwedStore } from './owed-work.ts';
 import { Pilot } from './pilot.ts';
 import { ServingGuard } from './serving-guard.ts';
 import type { ServiceFacts } from './service-facts.ts';
+import { createStandby } from './standby-work.ts';
 import type { Telling } from './telling.ts';
+import type { WarmStandby } from './warm-standby.ts';
 import type { WayDown } from './way-down.ts';
 
 /** What a service is built from. */
@@ -83,12 +86,14 @@ export class Service {
   readonly #runner: HandoverRunner;
   readonly #guard: ServingGuard;
   readonly #keeper: BundleKeeper;
+  readonly #standby: WarmStandby;
   #state: HandoverState = { kind: 'detached', lastEpoch: toEpoch(0) };
   #servingSinceMs: Millis;
   #counts = { completed: 0, rolledBack: 0, failed: 0 };
   #responseMs: Millis | undefined;
   #sweeping: { readonly abort: LinkedAbort; readonly done: Promise<void> } | undefined;
   #isFollowing = false;
+  #isBeginning = false;
 
   constructor(options: ServiceOptions) {
     this.#options = options;
@@ -115,7 +120,16 @@ export class Service {
       settings: { ...config.uplink, shortBacklogMax, deadlineMs: () => this.#answerDeadlineMs() },
       observer: this.#uplinkObserver(),
     });
-    this.#runner = this.#createRunner();
+    const worker = this.#workerOptions();
+    this.#runner = this.#createRunner(worker);
+    this.#standby = createStandby({
+      worker,
+      settings: config.handover,
+      pilot: this.#pilot,
+      serving: () => servingOf(this.#state),
+      isFree: () => !this.#isBeginning && !this.#runner.isBusy && this.#state.kind === 'serving',
+      onChange: (text) => options.telling.log('info', text),
+    });
     this.#keeper = new BundleKeeper({
       ...options,
       clock: host.clock,
@@ -154,6 +168,7 @@ export class Service {
           signal,
         }),
         this.#keepSweeping(signal),
+        this.#standby.run(signal),
         this.#guard.run(this.#options.config.handover.recordCheckMs, signal),
         keepPolling({
           ...this.#options,
@@ -214,6 +229,7 @@ export class Service {
       explanation: this.#pilot.explanation,
       servicePath: this.#pilot.servicePath.health.state,
       responseMs: this.#responseMs,
+      standby: this.#standby.status,
     };
   }
 
@@ -231,33 +247,38 @@ export class Service {
     });
   }
 
-  #createRunner(): HandoverRunner {
-    const { host, config, access, linkName, downlink, log, journal, telling, wayDown } = this.#options;
+  #workerOptions(): HandoverWorkerOptions & { readonly owed: OwedWork } {
+    const { host, config, access, linkName, downlink, log, wayDown } = this.#options;
+    return {
+      clock: host.clock,
+      entropy: host.entropy,
+      context: this.#context,
+      record: this.#record,
+      uplink: this.#uplink,
+      downlink,
+      owed: this.#owed,
+      syncLog: () => log.sync(),
+      clientFor: (cse) => this.#clientFor(cse),
+      destinationFor: (cse, epoch) => this.#destinationFor(cse, epoch),
+      link: { name: linkName, pointOfAccessFor: (cse) => access.pointOfAccessFor(cse) },
+      leave: (cse) => void access.leave(cse),
+      aes: this.#context.aeIds,
+      graceMs: config.handover.graceMs,
+      refreshLater: () => this.#keeper.refreshLater(),
+      wayDown,
+    };
+  }
+
+  #createRunner(worker: HandoverWorkerOptions): HandoverRunner {
+    const { host, config, journal, telling } = this.#options;
     const onAlarm = (text: string): void => telling.alarms.raise('handover', text);
-    const { phaseDeadlineMs, switchDeadlineMs, graceMs, claim } = config.handover;
+    const { phaseDeadlineMs, switchDeadlineMs, claim } = config.handover;
     return new HandoverRunner({
       clock: host.clock,
       entropy: host.entropy,
       settings: { phaseDeadlineMs, switchDeadlineMs, repeatMs: retryMs, claim },
       journal,
-      worker: createHandoverWorker({
-        clock: host.clock,
-        entropy: host.entropy,
-        context: this.#context,
-        record: this.#record,
-        uplink: this.#uplink,
-        downlink,
-        owed: this.#owed,
-        syncLog: () => log.sync(),
-        clientFor: (cse) => this.#clientFor(cse),
-        destinationFor: (cse, epoch) => this.#destinationFor(cse, epoch),
-        link: { name: linkName, pointOfAccessFor: (cse) => access.pointOfAccessFor(cse) },
-        leave: (cse) => void access.leave(cse),
-        aes: this.#context.aeIds,
-        graceMs,
-        refreshLater: () => this.#keeper.refreshLater(),
-        wayDown,
-      }),
+      worker: createHandoverWorker(worker),
       observer: {
         onState: (state) => this.#onState(state),
         onEnded: (record) => this.#onEnded(record),
@@ -321,7 +342,7 @@ export class Service {
         trigger: decision.trigger,
         ...(source === undefined ? {} : { source }),
         target: target.cseId,
-        explanation: explainDecision(decision),
+        explanation: `${explainDecision(decision)}${this.#standby.isWarmAt(target) ? '; prepared ahead' : ''}`,
       });
       const alternatives = decision.alternatives.map(referenceOf).filter((cse) => cse !== undefined);
       await this.#begin(decision.trigger, target, alternatives);
@@ -357,7 +378,13 @@ export class Service {
       const { lastEpoch = 0 } = this.#state.kind === 'detached' ? this.#state : {};
       if (knownEpoch > lastEpoch) this.#uplink.doubtAll(undefined);
     }
-    return this.#runner.begin({ trigger, target, alternatives, knownEpoch });
+    this.#isBeginning = true;
+    try {
+      const isWarm = await this.#standby.giveWay(target);
+      return await this.#runner.begin({ trigger, target, alternatives, knownEpoch, isWarm });
+    } finally {
+      this.#isBeginning = false;
+    }
   }
 
   #onState(state: HandoverState): void {
@@ -388,6 +415,7 @@ export class Service {
     const outcome = record.outcome === 'fenced' ? 'failed' : record.outcome;
     this.#counts[outcome] += 1;
     this.#pilot.takeOutcome(record.target.cseId, record.outcome === 'completed');
+    this.#standby.noteEnded(record.target.cseId);
     // It was left because it did not answer: not soon again.
     if (record.trigger === 'servingLost' && record.source !== undefined) {
       this.#pilot.takeOutcome(record.source.cseId, false);
@@ -433,9 +461,9 @@ export class Service {
   async #releaseOrphan(cse: CseReference, epoch: Epoch, signal: AbortSignal): Promise<WorkOutcome> {
     const { downlink, config } = this.#options;
     const client = this.#clientFor(cse);
-    const container = this.#context.commandAddress(cse);
+    const source = { cseId: cse.cseId, container: this.#context.commandAddress(cse) };
     const lastLook = async (): Promise<WorkOutcome> => {
-      const caught = await downlink.catchUp(client, container, { signal });
+      const caught = await downlink.catchUp(client, source, { signal });
       if (caught.ok || isRejectedWith(caught.error, ResponseStatusCode.notFound)) {
         return { kind: 'succeeded' };
       }

@@ -1,7 +1,8 @@
-import { DecodeError, errorText } from '../base/errors.ts';
+import { errorText } from '../base/errors.ts';
 import { DurableState } from '../buffer/durable-state.ts';
 import { Journal } from '../buffer/journal.ts';
-import type { CommandMark } from '../downlink/downlink.ts';
+import { decodeCommandMark } from '../downlink/command-ledger.ts';
+import type { CommandMark } from '../downlink/command-ledger.ts';
 import { decodeHandoverState } from '../handover/handover-state-codec.ts';
 import type { HandoverJournal } from '../handover/runner.ts';
 import type { HandoverState } from '../handover/handover-state.ts';
@@ -84,18 +85,4 @@ export function openCapabilityStore(options: StoreOptions): DurableState<unknown
 function openState<T>(options: StoreOptions, name: string, decode: (value: unknown) => T): DurableState<T> {
   const { host, directory, onDamage } = options;
   return new DurableState<T>({ filesystem: host.filesystem, directory, name, version: 1, decode, onDamage });
-}
-
-function decodeCommandMark(value: unknown): CommandMark {
-  const { kind, id, content, number } = (value ?? {}) as Record<string, unknown>;
-  if (typeof id === 'string' && kind === 'executed') return { kind, id };
-  if (typeof id === 'string' && kind === 'received') {
-    return {
-      kind,
-      id,
-      content,
-      ...(typeof number === 'number' && Number.isSafeInteger(number) ? { number } : {}),
-    };
-  }
-  throw new DecodeError('the memory of commands holds an unknown entry');
 }

@@ -136,7 +136,7 @@ class GatewayRun {
     for (;;) {
       const results = resultsIn(await this.#held()).filter((result) => result.id === id);
       const tookMs = Math.round(clock.monotonicMs() - beganMs);
-      if (results.some(({ outcome }) => outcome === 'done'))
+      if (results.some(({ status }) => status === 'done'))
         return [`at ${serving}, after ${tookMs} ms at most`];
       if (tookMs > settleMs) throw new StepError(`no result of command ${id} within ${settleMs} ms`);
       await sleep(clock, millis(200));
@@ -272,9 +272,9 @@ function isSettled({ serving, handover }: GatewayStatus): boolean {
 }
 
 /** The results of commands among the resources. */
-export function resultsIn(held: readonly HeldResource[]): { id: unknown; outcome: unknown }[] {
+export function resultsIn(held: readonly HeldResource[]): { id: unknown; status: unknown }[] {
   return held
     .filter(({ type, path }) => type === ResourceType.contentInstance && path.split('/')[2] === 'results')
-    .map(({ content }) => (content as { v?: { id?: unknown; outcome?: unknown } }).v ?? {})
-    .map(({ id, outcome }) => ({ id, outcome }));
+    .map(({ content }) => (content as { v?: { id?: unknown; status?: unknown } }).v ?? {})
+    .map(({ id, status }) => ({ id, status }));
 }

@@ -1,8 +1,11 @@
 import { LimitError } from '../../src/base/errors.ts';
 import { ok } from '../../src/base/result.ts';
 import { serveRequests } from '../../src/coap/coap-binding.ts';
+import type { Actuator } from '../../src/downlink/actuator.ts';
+import type { CommandMark, CommandMemory } from '../../src/downlink/command-ledger.ts';
+import { waitingMax } from '../../src/downlink/command-lanes.ts';
+import { gatewayTarget } from '../../src/downlink/command.ts';
 import { Downlink } from '../../src/downlink/downlink.ts';
-import type { CommandMark, CommandMemory } from '../../src/downlink/downlink.ts';
 import { MqttExchange } from '../../src/mqtt/mqtt-exchange.ts';
 import type { MqttMessage, MqttSession } from '../../src/mqtt/mqtt-session.ts';
 import { OctetWriter, bodyOctets } from './bodies.ts';
@@ -69,15 +72,13 @@ class NotificationSubject implements Subject {
 
   constructor() {
     this.#downlink = new Downlink({
+      clock: this.#world.clock,
       memory: this.#memory,
-      execute: async ({ id }) => {
-        this.#isTwiceAtOnce ||= this.#running.has(id);
-        this.#running.add(id);
-        await Promise.resolve();
-        this.#running.delete(id);
-        if (++this.#count % 256 !== 0) return;
+      actuators: new Map([[gatewayTarget, this.#actuator()]]),
+      store: () => {
+        if (++this.#count % 256 !== 0) return Promise.resolve();
         this.#hasFailed = true;
-        throw new Error('the actuator does not answer');
+        return Promise.reject(new Error('the disk is full'));
       },
       onAlarm: () => undefined,
     });
@@ -90,6 +91,19 @@ class NotificationSubject implements Subject {
     this.#mqtt.onRequest((request) => this.#downlink.handle(request));
   }
 
+  #actuator(): Actuator {
+    return {
+      afterCrash: 'report',
+      perform: async ({ id }) => {
+        this.#isTwiceAtOnce ||= this.#running.has(id);
+        this.#running.add(id);
+        await Promise.resolve();
+        this.#running.delete(id);
+        return { status: 'done' };
+      },
+    };
+  }
+
   feed(input: Input): void {
     const [way, format] = input.channel.split(' ');
     if (way !== 'mqtt') this.#world.feed(input);
@@ -99,7 +113,7 @@ class NotificationSubject implements Subject {
   async settle(): Promise<void> {
     await this.#world.settle();
     expect(!this.#isTwiceAtOnce, 'a command is carried out twice at once');
-    // One that failed holds up those behind it; some wait at the next try.
+    // A result that cannot be stored holds up those behind it; some wait at the next try.
     if (this.#hasFailed && ++this.#pauses % 8 === 0) {
       this.#hasFailed = false;
       this.#downlink.retryFailed();
@@ -107,12 +121,12 @@ class NotificationSubject implements Subject {
   }
 
   sizes(): readonly Size[] {
-    const { received, executed } = this.#downlink.figures;
+    const { received, executed, expired } = this.#downlink.figures;
     return [
       ...this.#world.sizes(),
       { name: 'kept marks', value: this.#memory.marks.length, max: marksMax },
-      // Each execution follows a reception; only what failed, and what came after it, waits.
-      { name: 'waiting commands', value: received - executed, max: 512 },
+      // Each execution follows a reception; only what the disk has held up, and what came after it, waits.
+      { name: 'waiting commands', value: received - executed - expired, max: waitingMax },
     ];
   }
 

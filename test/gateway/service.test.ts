@@ -6,6 +6,8 @@ import { DecodeError } from '../../src/base/errors.ts';
 import { bytes, cseId, dbm, epoch, millis, streamName } from '../../src/base/units.ts';
 import { openReadingLog } from '../../src/buffer/reading-log.ts';
 import type { ReadingLog } from '../../src/buffer/reading-log.ts';
+import { gatewayActuator } from '../../src/downlink/actuator.ts';
+import { gatewayTarget } from '../../src/downlink/command.ts';
 import { Downlink } from '../../src/downlink/downlink.ts';
 import { Alarms } from '../../src/gateway/alarms.ts';
 import type { GatewayConfig } from '../../src/gateway/config.ts';
@@ -78,6 +80,8 @@ class World {
   );
   stored = 0;
   readonly #config: GatewayConfig;
+  /** Number of the last result of a command that is stored. */
+  #results = 0;
   #life: Life | undefined;
 
   constructor(used: GatewayConfig) {
@@ -171,7 +175,14 @@ class World {
     const executed: string[] = [];
     const downlink = new Downlink({
       memory,
-      execute: ({ id }) => Promise.resolve(void executed.push(id)),
+      clock: host.clock,
+      actuators: new Map([[gatewayTarget, gatewayActuator]]),
+      store: ({ id }, number) => {
+        if (number > this.#results) executed.push(id);
+        this.#results = Math.max(this.#results, number);
+        return Promise.resolve();
+      },
+      lastResult: this.#results,
       onAlarm: (text) => this.alarms.set('downlink', text),
     });
     await downlink.open();
