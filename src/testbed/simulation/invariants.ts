@@ -15,7 +15,6 @@ export async function unrest(simulation: Simulation): Promise<string | undefined
   }
   for (const [name, { pending }] of Object.entries(sensor.report())) {
     if (pending === 0) continue;
-    if ((status.flash?.slotsAside ?? 0) > 0) simulation.restartWorn();
     return `the sensor still holds ${pending} readings of ${name}`;
   }
   if (status.handover !== undefined) return `a handover is ${status.handover.state}`;

@@ -202,14 +202,6 @@ export class Simulation {
     return this.#forgotten.has(cseId);
   }
 
-  /** Slots that a write failed on are set aside until the next start; when all are, nothing is stored before it. */
-  restartWorn(): void {
-    this.note('the operator restarts the gateway for its slots');
-    this.counts.resets += 1;
-    this.machine.end('kill');
-    this.machine.start();
-  }
-
   /** Orders a handover to a CSE other than the one that serves. */
   async orderAny(): Promise<void> {
     await this.machine.gateway?.orderHandover(undefined);
