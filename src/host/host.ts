@@ -9,6 +9,7 @@ import { NodeEntropy } from './entropy.ts';
 import type { Entropy } from './entropy.ts';
 import { NodeFilesystem } from './filesystem.ts';
 import type { Filesystem } from './filesystem.ts';
+import type { KernelNetwork } from './netlink.ts';
 import { NodeNetwork } from './network.ts';
 import type { Network } from './network.ts';
 import { NodeSerialLines } from './serial-line.ts';
@@ -21,6 +22,11 @@ export interface Host {
   readonly filesystem: Filesystem;
   readonly blockDevices: BlockDevices;
   readonly network: Network;
+  /**
+   * Gives the kernel's view of links and routes, its addon loaded when it is first needed; absent where there is none, as in a
+   * simulation. Rejects where the addon does not fit the machine.
+   */
+  readonly kernelNetwork?: () => Promise<KernelNetwork>;
   readonly serialLines: SerialLines;
   /** Gives the DTLS library, loaded when it is first needed; absent where there is none, as in a simulation. */
   readonly dtls?: () => Promise<DtlsLibrary>;
@@ -32,12 +38,14 @@ export interface Host {
 export function createNodeHost(): Host {
   const entropy = new NodeEntropy();
   const filesystem = new NodeFilesystem();
+  const clock = new NodeClock();
   return {
-    clock: new NodeClock(),
+    clock,
     entropy,
     filesystem,
     blockDevices: new SysfsBlockDevices({ filesystem }),
     network: new NodeNetwork(),
+    kernelNetwork: async () => new (await import('./netlink.ts')).NetlinkNetwork(clock),
     serialLines: new NodeSerialLines(),
     dtls: loadDtlsLibrary,
     bootId: readBootId(entropy),

@@ -1,5 +1,6 @@
 import { dbm, millis } from '../base/units.ts';
 import type { Dbm, Millis } from '../base/units.ts';
+import type { InterfaceState } from '../host/netlink-interfaces.ts';
 import type { DeviceReport } from '../host/reopening-line.ts';
 import type {
   CellIdentity,
@@ -7,10 +8,14 @@ import type {
   RadioSample,
   RegistrationState,
 } from '../radio/radio-sample.ts';
+import { carries, usableAddresses } from './link-table.ts';
 
 /**
- * A way to the network over one radio, told in the words of IEEE 802.21: `detected` (there is a network, we are not on
+ * A way to the network over one bearer, told in the words of IEEE 802.21: `detected` (there is a network, we are not on
  * it), `up`, `goingDown` (up, but not for long), `down`; `parametersChange` reports what changed within a state.
+ *
+ * Two sides speak of it, the radio (modem) and the kernel (interface, carrier, address). A link has either or both, and
+ * stands as the side that says worse: a registered modem carries nothing while its interface is down.
  */
 export interface AccessLink {
   /** Name in the configuration. */
@@ -19,6 +24,10 @@ export interface AccessLink {
   readonly sinceMs: Millis;
   /** What led to the state. */
   readonly reason: LinkReason;
+  /** What the radio says; undefined until it says something. */
+  readonly radio?: LinkStanding;
+  /** What the kernel says; undefined where it is not asked. */
+  readonly bearer?: LinkStanding;
   /** Address to which sockets of this link are bound; without one it carries nothing. */
   readonly localAddress?: string;
   readonly rat?: RadioAccessTechnology;
@@ -36,9 +45,20 @@ export interface AccessLink {
 /** Where a link stands. */
 export type LinkState = 'down' | 'detected' | 'up' | 'goingDown';
 
+/** Where a link stands by the word of one side. */
+export interface LinkStanding {
+  readonly state: LinkState;
+  readonly reason: LinkReason;
+}
+
 /** Why a link stands where it does. */
 export type LinkReason =
   | 'initial'
+  | 'connected'
+  | 'noInterface'
+  | 'interfaceDown'
+  | 'noCarrier'
+  | 'noAddress'
   | 'registered'
   | 'notRegistered'
   | 'registrationDenied'
@@ -54,6 +74,13 @@ export type LinkInput =
   /** The modem itself: opened, silent, unplugged. */
   | { readonly kind: 'device'; readonly atMs: Millis; readonly report: DeviceReport }
   | { readonly kind: 'address'; readonly atMs: Millis; readonly localAddress: string | undefined }
+  /** The interface of the link as the kernel tells it; `pinnedAddress` is the only address that counts, where there is one. */
+  | {
+      readonly kind: 'interface';
+      readonly atMs: Millis;
+      readonly state: InterfaceState | undefined;
+      readonly pinnedAddress?: string;
+    }
   /** Time passes; call it about once a second. */
   | { readonly kind: 'tick'; readonly atMs: Millis };
 
@@ -109,18 +136,20 @@ export function advanceLink(
       const { sample } = input;
       if (link.sampleMs !== undefined && sample.atMs <= link.sampleMs) return { link, events: [] };
       const seen = takeParameters(link, sample, policy);
-      return report(link, enter(seen, ...judgeSample(link, seen, policy), sample.atMs), sample.atMs);
+      return report(link, enter(seen, 'radio', judgeSample(link, seen, policy), sample.atMs), sample.atMs);
     }
     case 'device':
       return report(link, takeDevice(link, input.report, input.atMs), input.atMs);
-    case 'address': {
-      const { localAddress: _, ...rest } = link;
-      const address = input.localAddress === undefined ? {} : { localAddress: input.localAddress };
-      return report(link, { ...rest, ...address }, input.atMs);
+    case 'address':
+      return report(link, withAddress(link, input.localAddress), input.atMs);
+    case 'interface': {
+      const seen = withAddress(link, localAddressOf(link, input.state, input.pinnedAddress));
+      const bearer = judgeInterface(input.state, seen.localAddress);
+      return report(link, enter(seen, 'bearer', bearer, input.atMs), input.atMs);
     }
     case 'tick': {
       const isQuiet = link.sampleMs !== undefined && input.atMs - link.sampleMs > policy.quietMs;
-      const next = isQuiet && link.state === 'up' ? enter(link, 'goingDown', 'noSample', input.atMs) : link;
+      const next = isQuiet ? weaken(link, 'noSample', input.atMs) : link;
       return report(link, next, input.atMs);
     }
   }
@@ -165,27 +194,25 @@ function takeParameters(link: AccessLink, sample: RadioSample, policy: LinkPolic
 }
 
 /** State after a sample. A registration that the sample does not tell is the one told before. */
-function judgeSample(
-  before: AccessLink,
-  seen: AccessLink,
-  policy: LinkPolicy,
-): readonly [LinkState, LinkReason] {
+function judgeSample(before: AccessLink, seen: AccessLink, policy: LinkPolicy): LinkStanding {
   const { registration = 'unknown' } = seen;
   switch (registration) {
     case 'home':
     case 'roaming': {
-      const wasWeak = before.state === 'goingDown' && before.reason === 'weakSignal';
+      const wasWeak = before.radio?.state === 'goingDown' && before.radio.reason === 'weakSignal';
       const isStillWeak = wasWeak && (seen.rsrpDbm === undefined || seen.rsrpDbm < policy.recoveredDbm);
-      if (isStillWeak || seen.weakSamples >= policy.weakSamples) return ['goingDown', 'weakSignal'];
-      return ['up', 'registered'];
+      if (isStillWeak || seen.weakSamples >= policy.weakSamples) {
+        return { state: 'goingDown', reason: 'weakSignal' };
+      }
+      return { state: 'up', reason: 'registered' };
     }
     case 'denied':
-      return [seen.cell === undefined ? 'down' : 'detected', 'registrationDenied'];
+      return { state: seen.cell === undefined ? 'down' : 'detected', reason: 'registrationDenied' };
     case 'idle':
     case 'searching':
     case 'limited':
     case 'unknown':
-      return [seen.cell === undefined ? 'down' : 'detected', 'notRegistered'];
+      return { state: seen.cell === undefined ? 'down' : 'detected', reason: 'notRegistered' };
   }
 }
 
@@ -196,11 +223,11 @@ function takeDevice(link: AccessLink, { state }: DeviceReport, atMs: Millis): Ac
       return link;
     case 'silent':
       // A modem that does not answer may still carry data; what it carries is for the service path to judge.
-      return link.state === 'up' ? enter(link, 'goingDown', 'deviceSilent', atMs) : link;
+      return weaken(link, 'deviceSilent', atMs);
     case 'lost':
-      return enter(unregistered(link), 'down', 'deviceLost', atMs);
+      return enter(unregistered(link), 'radio', { state: 'down', reason: 'deviceLost' }, atMs);
     case 'stopped':
-      return enter(unregistered(link), 'down', 'deviceStopped', atMs);
+      return enter(unregistered(link), 'radio', { state: 'down', reason: 'deviceStopped' }, atMs);
   }
 }
 
@@ -209,8 +236,48 @@ function unregistered(link: AccessLink): AccessLink {
   return { ...rest, weakSamples: 0 };
 }
 
-function enter(link: AccessLink, state: LinkState, reason: LinkReason, atMs: Millis): AccessLink {
-  return { ...link, state, reason, sinceMs: link.state === state ? link.sinceMs : atMs };
+/** What an interface with this address to bind to says. */
+function judgeInterface(state: InterfaceState | undefined, localAddress: string | undefined): LinkStanding {
+  if (state === undefined) return { state: 'down', reason: 'noInterface' };
+  if (!state.up) return { state: 'down', reason: 'interfaceDown' };
+  if (!carries(state)) return { state: 'down', reason: 'noCarrier' };
+  if (localAddress === undefined) return { state: 'detected', reason: 'noAddress' };
+  return { state: 'up', reason: 'connected' };
+}
+
+/** The address that stays the same as long as it can: a new one costs every session that is bound to it. */
+function localAddressOf(
+  link: AccessLink,
+  state: InterfaceState | undefined,
+  pinned: string | undefined,
+): string | undefined {
+  const usable = usableAddresses(state);
+  if (pinned !== undefined) return usable.find(({ address }) => address === pinned)?.address;
+  const kept = usable.find(({ address, deprecated }) => address === link.localAddress && !deprecated);
+  return (kept ?? usable.find(({ family }) => family === 4) ?? usable[0])?.address;
+}
+
+function withAddress(link: AccessLink, localAddress: string | undefined): AccessLink {
+  const { localAddress: _, ...rest } = link;
+  return { ...rest, ...(localAddress === undefined ? {} : { localAddress }) };
+}
+
+/** Takes a radio that was well for one that will not be for long. */
+function weaken(link: AccessLink, reason: LinkReason, atMs: Millis): AccessLink {
+  return link.radio?.state === 'up' ? enter(link, 'radio', { state: 'goingDown', reason }, atMs) : link;
+}
+
+/** From the worst to the best. */
+const states: readonly LinkState[] = ['down', 'detected', 'goingDown', 'up'];
+
+function enter(link: AccessLink, side: 'radio' | 'bearer', standing: LinkStanding, atMs: Millis): AccessLink {
+  const radio = side === 'radio' ? standing : link.radio;
+  const bearer = side === 'bearer' ? standing : link.bearer;
+  const isRadioWorse =
+    radio !== undefined &&
+    (bearer === undefined || states.indexOf(radio.state) <= states.indexOf(bearer.state));
+  const { state, reason } = (isRadioWorse ? radio : bearer) ?? standing;
+  return { ...link, [side]: standing, state, reason, sinceMs: link.state === state ? link.sinceMs : atMs };
 }
 
 function report(
