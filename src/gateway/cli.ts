@@ -23,6 +23,11 @@ export const commandEntries: readonly CommandEntry[] = [
     summary: 'drive past simulated cells and CSEs with a real gateway in between',
     load: () => import('./commands/demo.ts'),
   },
+  {
+    name: 'sim',
+    summary: 'simulate a gateway, its CSEs, network and disk under faults, seed by seed',
+    load: () => import('./commands/sim.ts'),
+  },
   { name: 'run', summary: 'run the gateway', load: () => import('./commands/run.ts') },
   {
     name: 'provision',
@@ -170,7 +175,7 @@ function generalHelp(entries: readonly CommandEntry[]): string {
       ['0', 'done'],
       [
         '1',
-        'it could not be done; one line on standard error says why (demo: something was lost or doubled)',
+        'it could not be done; one line on standard error says why (demo, sim: something was lost or doubled)',
       ],
       ['2', 'the command line does not make sense'],
       ['70', 'a defect in Baton'],

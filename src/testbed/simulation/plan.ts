@@ -4,6 +4,9 @@
  *
  * Every part draws from a source of its own, so that a run without one kind of fault is otherwise the same run as far as
  * possible: that is how a failing seed is made smaller.
+ *
+ * What finds defects is how densely handovers and faults follow each other, not how many readings pass in between: most
+ * streams are as slow as most sensors are, a few are fast enough to keep the buffer full, and orders come every few seconds.
  */
 import { SeededEntropy } from '../seeded-entropy.ts';
 import { Draw } from './draw.ts';
@@ -92,7 +95,7 @@ export function planOf(options: PlanOptions): SimulationPlan {
     mnCount: draw.whole(2, 6),
     streams: drawStreams(new Draw(entropy.fork('streams'))),
     hasRadio: draw.chance(0.3),
-    orderMs: draw.spread(2000, 20_000),
+    orderMs: draw.spread(1500, 15_000),
     commandMs: draw.spread(2000, 20_000),
     delayMs: draw.spread(2, 120),
     graceMs: draw.spread(5000, 600_000),
@@ -111,7 +114,7 @@ function drawStreams(draw: Draw): PlannedStream[] {
     name: `stream${index + 1}`,
     durability: draw.pick(['A', 'A', 'B', 'B', 'C'] as const),
     order: draw.chance(0.4) ? 'liveFirst' : 'inOrder',
-    periodMs: Math.round(draw.spread(150, 3000)),
+    periodMs: Math.round(draw.chance(0.15) ? draw.spread(150, 1500) : draw.spread(1500, 30_000)),
   }));
 }
 
