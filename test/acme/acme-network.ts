@@ -4,30 +4,39 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
+import { assert } from '../../src/base/assert.ts';
 import { DeadlineError, IoError } from '../../src/base/errors.ts';
 import { millis } from '../../src/base/units.ts';
-import { CoapBinding } from '../../src/coap/coap-binding.ts';
-import { CoapEndpoint } from '../../src/coap/endpoint.ts';
 import { withDeadline, sleep } from '../../src/host/clock.ts';
 import type { Host } from '../../src/host/host.ts';
-import { CseClient, isRejectedWith } from '../../src/onem2m/cse-client.ts';
+import { isRejectedWith } from '../../src/onem2m/cse-client.ts';
+import type { CseClient } from '../../src/onem2m/cse-client.ts';
 import { ResourceType, ResponseStatusCode } from '../../src/onem2m/enums.ts';
 import { createTemporaryDirectory } from '../../src/host/temporary-directory.ts';
 import type { TemporaryDirectory } from '../../src/host/temporary-directory.ts';
 import { MqttBroker } from '../../src/testbed/mqtt-broker.ts';
+import { speakingOverCoap } from '../real/speaking.ts';
 import type { Wire } from './differences-table.ts';
 import type { Programs } from './set-up.ts';
 
-/** The CSEs of a run; the gateway is tried between the MN-CSEs. */
-export const cseNames = ['in', 'mn1', 'mn2', 'mn3'] as const;
-export type AcmeName = (typeof cseNames)[number];
+export type AcmeName = 'in' | `mn${number}`;
+
+/** What CSEs to start; the gateway is tried between the MN-CSEs. */
+export interface AcmeLayout {
+  readonly names: readonly AcmeName[];
+  /** Those that know after a restart what was on disk; the others know nothing. */
+  readonly onDisk: readonly AcmeName[];
+  /** Those at which no AE with an AE-ID of S-type may register. */
+  readonly closed: readonly AcmeName[];
+}
+
+const defaultLayout: AcmeLayout = { names: ['in', 'mn1', 'mn2', 'mn3'], onDisk: ['mn3'], closed: [] };
 
 /** Originator that may do everything. */
 export const adminOriginator = 'CAdmin';
 
 const address = '127.0.0.1';
 const endMs = millis(5_000);
-const answerMs = millis(3_000);
 /** A start takes 5 s on a quiet machine. */
 const readyMs = 60_000;
 
@@ -42,7 +51,8 @@ export class AcmeNetwork {
   readonly #host: Host;
   readonly #programs: Programs;
   readonly #directory: TemporaryDirectory;
-  readonly #ports: Readonly<Record<AcmeName, Ports>>;
+  readonly #layout: AcmeLayout;
+  readonly #ports: ReadonlyMap<AcmeName, Ports>;
   readonly #processes = new Map<string, ChildProcess>();
   readonly #users = new Set<() => Promise<unknown>>();
 
@@ -50,20 +60,26 @@ export class AcmeNetwork {
     host: Host,
     programs: Programs,
     directory: TemporaryDirectory,
-    ports: Readonly<Record<AcmeName, Ports>>,
+    layout: AcmeLayout,
+    ports: ReadonlyMap<AcmeName, Ports>,
     brokerPort: number,
   ) {
     this.#host = host;
     this.#programs = programs;
     this.#directory = directory;
+    this.#layout = layout;
     this.#ports = ports;
     this.brokerPort = brokerPort;
   }
 
   /** Starts the processes; they need some seconds until they answer and know each other. */
-  static async start(host: Host, programs: Programs): Promise<AcmeNetwork> {
+  static async start(
+    host: Host,
+    programs: Programs,
+    layout: AcmeLayout = defaultLayout,
+  ): Promise<AcmeNetwork> {
     const directory = await createTemporaryDirectory('baton-acme-');
-    const ports: Partial<Record<AcmeName, Ports>> = {};
+    const ports = new Map<AcmeName, Ports>();
     const closers: (() => Promise<void>)[] = [];
     // All are held open until the last is known, so that no port is given twice.
     const tcpPort = async (): Promise<number> => {
@@ -71,17 +87,17 @@ export class AcmeNetwork {
       closers.push(() => broker.close());
       return broker.port;
     };
-    for (const name of cseNames) {
+    for (const name of layout.names) {
       const socket = await host.network.openDatagram({ localAddress: address });
       closers.push(() => socket.close());
-      ports[name] = { coap: socket.local.port, http: await tcpPort() };
+      ports.set(name, { coap: socket.local.port, http: await tcpPort() });
     }
     const brokerPort = await tcpPort();
     for (const close of closers) await close();
-    const network = new AcmeNetwork(host, programs, directory, ports as Record<AcmeName, Ports>, brokerPort);
+    const network = new AcmeNetwork(host, programs, directory, layout, ports, brokerPort);
     try {
       network.#spawn('mosquitto', programs.mosquitto, ['-p', String(brokerPort)]);
-      for (const name of cseNames) await network.startCse(name);
+      for (const name of layout.names) await network.startCse(name);
       return network;
     } catch (error) {
       await network.stop();
@@ -100,11 +116,11 @@ export class AcmeNetwork {
   }
 
   httpPort(name: AcmeName): number {
-    return this.#ports[name].http;
+    return this.#portsOf(name).http;
   }
 
   coapPort(name: AcmeName): number {
-    return this.#ports[name].coap;
+    return this.#portsOf(name).coap;
   }
 
   /** Why a process ended although nobody asked it to; undefined while all run. */
@@ -120,21 +136,12 @@ export class AcmeNetwork {
   }
 
   /** Lets `work` speak to a CSE over CoAP as `originator`. */
-  async speaking<T>(name: AcmeName, originator: string, work: (client: CseClient) => Promise<T>): Promise<T> {
-    const { network, clock, entropy } = this.#host;
-    const socket = await network.openDatagram({ localAddress: address });
-    const endpoint = new CoapEndpoint({ socket, clock, entropy });
-    const peer = { address, port: this.coapPort(name) };
-    const binding = new CoapBinding({ endpoint, clock, peer, serialisation: 'cbor' });
-    try {
-      return await work(new CseClient({ binding, originator, entropy, deadlineMs: answerMs }));
-    } finally {
-      await endpoint.close();
-    }
+  speaking<T>(name: AcmeName, originator: string, work: (client: CseClient) => Promise<T>): Promise<T> {
+    return speakingOverCoap(this.#host, { address, port: this.coapPort(name) }, originator, work);
   }
 
   /** Waits until every CSE answers and each MN-CSE and the IN-CSE know each other. Throws `DeadlineError`. */
-  async untilReady(names: readonly AcmeName[] = cseNames): Promise<void> {
+  async untilReady(names: readonly AcmeName[] = this.#layout.names): Promise<void> {
     const { clock } = this.#host;
     const waitEndMs = clock.monotonicMs() + readyMs;
     for (const name of names) {
@@ -164,9 +171,10 @@ export class AcmeNetwork {
     }
   }
 
-  /** Starts a CSE with what its folder holds: of an earlier life mn3 knows what was on disk, the others nothing. */
-  async startCse(name: AcmeName): Promise<void> {
+  /** Starts a CSE with what its folder holds; with nothing when `isFresh`. */
+  async startCse(name: AcmeName, isFresh = false): Promise<void> {
     const folder = join(this.#directory.path, name);
+    if (isFresh) await fs.rm(folder, { recursive: true, force: true });
     await fs.mkdir(folder, { recursive: true });
     await fs.writeFile(join(folder, 'acme.ini'), this.#configuration(name, folder));
     this.#spawn(name, this.#programs.acmecse, ['-dir', folder, '--config', 'acme.ini', '--headless']);
@@ -206,6 +214,12 @@ export class AcmeNetwork {
     await this.#directory.remove();
   }
 
+  #portsOf(name: AcmeName): Ports {
+    const ports = this.#ports.get(name);
+    assert(ports !== undefined, `there is no CSE ${name}`);
+    return ports;
+  }
+
   #spawn(name: string, command: string, args: readonly string[]): void {
     const child = spawn(command, args, {
       stdio: 'ignore',
@@ -232,8 +246,9 @@ export class AcmeNetwork {
   }
 
   #configuration(name: AcmeName, folder: string): string {
-    const { coap, http } = this.#ports[name];
-    const others = cseNames.filter((each) => each !== 'in').map((each) => `/id-${each}`);
+    const { coap, http } = this.#portsOf(name);
+    const { names, onDisk, closed } = this.#layout;
+    const others = names.filter((each) => each !== 'in').map((each) => `/id-${each}`);
     const registrar = `
 [cse.registrar]
 address=${this.pointOfAccess('in')}
@@ -255,7 +270,7 @@ networkInterface=${address}
 cseHost=${address}
 httpPort=${http}
 logLevel=warning
-databaseType=${name === 'mn3' ? 'tinydb' : 'memory'}
+databaseType=${onDisk.includes(name) ? 'tinydb' : 'memory'}
 secret=acme
 consoleTheme=dark
 [cse]
@@ -265,6 +280,7 @@ checkExpirationsInterval=1
 poa=${this.pointOfAccess(name)}
 [cse.registration]
 allowedCSROriginators=${others.join(',')}
+allowedAEOriginators=${closed.includes(name) ? 'C*' : 'C*,S*'}
 checkInterval=1
 [http]
 enable=true
