@@ -21,6 +21,7 @@ import {
   text,
   whole,
 } from './config-keys.ts';
+import { standbyKeys } from './config-standby.ts';
 import { describeSchema } from './schema-tree.ts';
 import type { SchemaNode } from './schema-tree.ts';
 
@@ -399,6 +400,7 @@ const schema = v.strictObject({
         600_000,
         'Time between two looks at the serving record, which show another gateway with this identity.',
       ),
+      standby: v.optional(standbyKeys, {}),
     }),
     {},
   ),

@@ -197,6 +197,18 @@ export interface BufferConfig {
   };
 }
 
+/** How a standby is kept ahead at the best alternative (warm-standby.ts). */
+export interface StandbyConfig {
+  readonly enabled: boolean;
+  /** How long a candidate has to be the best alternative before it is prepared. */
+  readonly holdMs: Millis;
+  /** Time between two proofs of a standby. */
+  readonly refreshMs: Millis;
+  /** What keeping it may cost in an hour. */
+  readonly requestsPerHour: number;
+  readonly bytesPerHour: Bytes;
+}
+
 /** The configuration of a gateway with every default filled in. */
 export interface GatewayConfig {
   /** Name of the gateway; its AE-ID stem is `S` followed by it. */
@@ -227,6 +239,7 @@ export interface GatewayConfig {
     readonly claim: 'required' | 'deferred';
     /** Time between two looks at the serving record. */
     readonly recordCheckMs: Millis;
+    readonly standby: StandbyConfig;
   };
   readonly downlink: {
     /** Period of fetching commands from a serving CSE that does not notify; never when absent. */

@@ -1,8 +1,10 @@
 /**
  * Work a handover still owes after it has ended: ledgers the IN-CSE could not take, registrations at CSEs that could not be
- * reached. Durable, bounded, repeated until it is done.
+ * reached. Durable, bounded, repeated until it is done. The standby (warm-standby.ts) is among it from before anything is
+ * prepared: what is no longer kept as one is released as an orphan. A CSE is in the list once.
  */
 import { DecodeError, errorText } from '../base/errors.ts';
+import { epoch as toEpoch } from '../base/units.ts';
 import type { Epoch, Seq, StreamName } from '../base/units.ts';
 import { decodeCseReference, decodeEpoch, decodeSeqs } from '../handover/handover-state-codec.ts';
 import type { WorkOutcome } from '../handover/runner.ts';
@@ -11,7 +13,8 @@ import type { CseReference } from '../handover/handover-state.ts';
 
 export type OwedTask =
   | { readonly kind: 'ledger'; readonly epoch: Epoch; readonly firstSeqs: Readonly<Record<string, number>> }
-  | { readonly kind: 'orphan'; readonly epoch: Epoch; readonly cse: CseReference };
+  | { readonly kind: 'orphan'; readonly epoch: Epoch; readonly cse: CseReference }
+  | { readonly kind: 'standby'; readonly epoch: Epoch; readonly cse: CseReference };
 
 /** Durable memory of the list. */
 export interface OwedStore {
@@ -59,6 +62,39 @@ export class OwedWork {
     if (others.length >= tasksMax) this.#onAlarm(`more than ${tasksMax} owed tasks: the oldest is given up`);
   }
 
+  /** The CSE at which a standby is, or was when the last run ended. */
+  get standby(): Extract<OwedTask, { readonly kind: 'standby' }> | undefined {
+    return this.#tasks.find((task) => task.kind === 'standby');
+  }
+
+  /**
+   * Remembers that a standby is about to be prepared at `cse` with labels of `epoch`; one elsewhere becomes an orphan. False
+   * when the disk refuses: then nothing may be prepared.
+   */
+  async holdStandby(cse: CseReference, epoch: Epoch): Promise<boolean> {
+    const before = this.#tasks;
+    const known = before.find((task) => isAt(task, cse));
+    const task: OwedTask = { kind: 'standby', cse, epoch: toEpoch(Math.max(epoch, known?.epoch ?? 0)) };
+    const others = before.filter((other) => !isAt(other, cse)).map(asOrphan);
+    this.#tasks = [...others, task].slice(-tasksMax);
+    if (await this.#save()) return true;
+    // The disk may hold either; both lead to a release.
+    if (this.#tasks.includes(task)) this.#tasks = this.#tasks.map(asOrphan);
+    return false;
+  }
+
+  /** The standby is not kept any more: it is released with the orphans. */
+  async dropStandby(): Promise<void> {
+    this.#tasks = this.#tasks.map(asOrphan);
+    await this.#save();
+  }
+
+  /** A transaction has seen to what is at the CSE of the standby. */
+  async forgetStandby(): Promise<void> {
+    const { standby } = this;
+    if (standby !== undefined) await this.#done(standby);
+  }
+
   /** Writes the ledgers that are owed. */
   async settleLedgers(signal: AbortSignal): Promise<void> {
     for (const task of this.#tasks) {
@@ -94,17 +130,29 @@ export class OwedWork {
     await this.#save();
   }
 
-  async #save(): Promise<void> {
-    await this.#store.save(this.#tasks).then(
-      () => this.#onAlarm(undefined),
-      (error: unknown) => this.#onAlarm(`the list of owed work cannot be written: ${errorText(error)}`),
-    );
+  async #save(): Promise<boolean> {
+    try {
+      await this.#store.save(this.#tasks);
+      this.#onAlarm(undefined);
+      return true;
+    } catch (error) {
+      this.#onAlarm(`the list of owed work cannot be written: ${errorText(error)}`);
+      return false;
+    }
   }
 }
 
 function isSame(a: OwedTask, b: OwedTask): boolean {
-  if (a.kind === 'orphan' && b.kind === 'orphan') return a.cse.cseId === b.cse.cseId;
-  return a.kind === b.kind && a.epoch === b.epoch;
+  if (a.kind !== 'ledger') return isAt(b, a.cse);
+  return b.kind === 'ledger' && a.epoch === b.epoch;
+}
+
+function isAt(task: OwedTask, cse: CseReference): boolean {
+  return task.kind !== 'ledger' && task.cse.cseId === cse.cseId;
+}
+
+function asOrphan(task: OwedTask): OwedTask {
+  return task.kind === 'standby' ? { ...task, kind: 'orphan' } : task;
 }
 
 /** The stored form of the list; throws `DecodeError` when it is none. */
@@ -117,7 +165,8 @@ export function decodeOwedTasks(value: unknown): readonly OwedTask[] {
       case 'ledger':
         return { kind: 'ledger', epoch, firstSeqs: decodeSeqs(task.firstSeqs) };
       case 'orphan':
-        return { kind: 'orphan', epoch, cse: decodeCseReference(task.cse) };
+      case 'standby':
+        return { kind: task.kind, epoch, cse: decodeCseReference(task.cse) };
       default:
         throw new DecodeError('the list of owed work holds an unknown task');
     }

@@ -3,13 +3,22 @@ import type { Candidate, DiscoveredCandidate } from '../decision/candidate.ts';
 import { createDecision } from '../decision/decision.ts';
 import type { Decision, DecisionInput, DecisionState, HandoverDecision } from '../decision/decision.ts';
 import type { DecisionPolicy } from '../decision/decision-policy.ts';
-import type { Explanation } from '../decision/explanation.ts';
+import type { Explanation, RejectionReason } from '../decision/explanation.ts';
 import { addFailure, clearFailures } from '../decision/penalty.ts';
 import type { Penalty } from '../decision/penalty.ts';
 import { advanceServicePath, createServicePath, defaultServicePathPolicy } from '../decision/service-path.ts';
 import type { RequestOutcome, ServicePathState } from '../decision/service-path.ts';
 import type { Clock } from '../host/clock.ts';
 import type { RadioSample } from '../radio/radio-sample.ts';
+
+/** Reasons that speak against a candidate whatever serves; the others compare it with what serves now. */
+const unfit: readonly RejectionReason[] = [
+  'sameAsServing',
+  'noPointOfAccess',
+  'notInstantiated',
+  'discoveryStale',
+  'penalised',
+];
 
 /** What the pilot sees of the transaction when it decides. */
 export interface PilotView {
@@ -57,6 +66,14 @@ export class Pilot {
 
   get candidates(): readonly Candidate[] {
     return this.#candidates.map(({ candidate }) => candidate);
+  }
+
+  /** The best candidate but the serving one that could take over at once, by the last step. */
+  get bestAlternative(): Candidate | undefined {
+    const fit = this.#explanation?.candidates.find(
+      ({ reasons }) => !reasons.some((each) => unfit.includes(each)),
+    );
+    return this.candidates.find(({ cseId }) => cseId === fit?.cseId);
   }
 
   /** Why the last step came out as it did. */

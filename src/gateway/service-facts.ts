@@ -3,6 +3,7 @@ import type { HandoverProgress } from '../handover/runner.ts';
 import { servingOf, transactionOf } from '../handover/handover-state.ts';
 import type { HandoverState } from '../handover/handover-state.ts';
 import type { Pilot } from './pilot.ts';
+import type { StandbyStatus } from './status.ts';
 
 /** What the status shows of a service. */
 export interface ServiceFacts {
@@ -13,6 +14,7 @@ export interface ServiceFacts {
   readonly explanation: Pilot['explanation'];
   readonly servicePath: string;
   readonly responseMs: Millis | undefined;
+  readonly standby: StandbyStatus | undefined;
 }
 
 /** Whether readings go through: a CSE serves, no handover is under way, and the path to it is good. */

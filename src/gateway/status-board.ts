@@ -72,6 +72,7 @@ export class StatusBoard {
             },
           }),
       ...(handover === undefined ? {} : { handover }),
+      ...(facts?.standby === undefined ? {} : { standby: facts.standby }),
       handovers: facts?.counts ?? { completed: 0, rolledBack: 0, failed: 0 },
       buffer: figures?.buffer ?? emptyBuffer,
       ...(figures === undefined ? {} : { flash: figures.flash }),

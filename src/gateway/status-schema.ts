@@ -118,6 +118,16 @@ const statusSchema: v.GenericSchema<unknown, GatewayStatus> = v.object({
   levels: v.array(v.object({ cseId: word, rsrpDbm: some(count), note: some(word) })),
   serving: some(v.object({ cseId: word, epoch: count, pointOfAccess: word, sinceMs: count })),
   handover: some(handover),
+  standby: some(
+    v.object({
+      state: v.picklist(['none', 'preparing', 'warm', 'failed', 'putOff']),
+      cseId: some(word),
+      provedAgeMs: some(count),
+      reason: some(word),
+      requestsLastHour: count,
+      bytesLastHour: count,
+    }),
+  ),
   handovers: v.object({ completed: count, rolledBack: count, failed: count }),
   buffer,
   flash: some(flash),

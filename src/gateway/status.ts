@@ -66,6 +66,18 @@ export interface HandoverStatus {
   readonly phases: readonly PhaseStatus[];
 }
 
+/** The standby that is kept ahead at the best alternative. */
+export interface StandbyStatus {
+  /** `warm`: a handover to it costs claim and switch. `putOff`: its budget is used up. `none`: there is no alternative yet. */
+  readonly state: 'none' | 'preparing' | 'warm' | 'failed' | 'putOff';
+  readonly cseId?: string;
+  /** Since it was last proved. */
+  readonly provedAgeMs?: number;
+  readonly reason?: string;
+  readonly requestsLastHour: number;
+  readonly bytesLastHour: number;
+}
+
 /** Counters of the buffer; `stored = delivered + evicted + corrupt + pending`. */
 export interface BufferStatus {
   readonly stored: number;
@@ -166,6 +178,8 @@ export interface GatewayStatus {
   readonly levels: readonly LevelStatus[];
   readonly serving?: ServingStatus;
   readonly handover?: HandoverStatus;
+  /** Absent where none is to be kept. */
+  readonly standby?: StandbyStatus;
   readonly handovers: { readonly completed: number; readonly rolledBack: number; readonly failed: number };
   readonly buffer: BufferStatus;
   /** Absent until the buffer is open. */

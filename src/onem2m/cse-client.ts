@@ -158,6 +158,17 @@ export class CseClient {
     return err(rejectionOf(primitive.to, response));
   }
 
+  /** The same client by way of what `wrap` makes of its binding. */
+  through(wrap: (binding: Binding) => Binding): CseClient {
+    return new CseClient({
+      originator: this.originator,
+      binding: wrap(this.#binding),
+      entropy: this.#entropy,
+      deadlineMs: this.#deadlineMs,
+      limitsAfterFilter: this.#limitsAfterFilter,
+    });
+  }
+
   close(): Promise<void> {
     return this.#binding.close();
   }

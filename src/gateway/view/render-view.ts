@@ -215,7 +215,7 @@ function serviceLines(status: GatewayStatus): Line[] {
           span(safe(serving.pointOfAccess, 28), 'dim'),
           ...health,
         ];
-  if (handover === undefined) return [first, [span('  no handover is running', 'dim')], []];
+  if (handover === undefined) return [first, idleLine(status), []];
   return [
     first,
     [
@@ -224,6 +224,20 @@ function serviceLines(status: GatewayStatus): Line[] {
       span(`  ${safe(handover.state, 14)} ${durationText(handover.elapsedMs)}`, 'strong'),
     ],
     timeline(handover.phases, handover.state),
+  ];
+}
+
+function idleLine({ standby }: GatewayStatus): Line {
+  const idle = span('  no handover is running', 'dim');
+  if (standby === undefined) return [idle];
+  const { state, cseId, provedAgeMs, reason, requestsLastHour, bytesLastHour } = standby;
+  return [
+    idle,
+    span(`   standby ${cseId === undefined ? '' : `${safe(cseId, 16)} `}`),
+    span(state, state === 'warm' ? 'good' : state === 'failed' ? 'warn' : 'dim'),
+    span(provedAgeMs === undefined ? '' : `, proved ${durationText(provedAgeMs)} ago`),
+    span(`  ${shortNumber(requestsLastHour)} requests, ${bytesText(bytesLastHour)} in the last hour`, 'dim'),
+    span(reason === undefined ? '' : `  ${safe(reason, 60)}`, 'warn'),
   ];
 }
 
