@@ -13,7 +13,6 @@ import {
 import type { AeManifest, BundleManifest, ResourceManifest, Rights } from '../handover/bundle-manifest.ts';
 import { AccessControlOperations, NotificationEventType, ResourceType } from '../onem2m/enums.ts';
 import { recentContainerName } from '../uplink/destination.ts';
-import type { StreamAe } from '../uplink/destination.ts';
 import type { BundleAeConfig, BundleRuleConfig, GatewayConfig, StreamConfig } from './config.ts';
 
 /** AE-ID stem of the gateway's own AE, or of one of the bundle. */
@@ -34,16 +33,6 @@ export function streamAes(
     }
   }
   return found;
-}
-
-/** The same, with where each AE is at a CSE. */
-export function streamAesAt(
-  aes: ReturnType<typeof streamAes>,
-  cseBaseName: string,
-): ReadonlyMap<StreamName, StreamAe> {
-  return new Map(
-    [...aes].map(([stream, { name, aeId }]) => [stream, { address: `${cseBaseName}/${name}`, aeId }]),
-  );
 }
 
 /** The bundle; `containers` are those that each stream needs. */
@@ -120,7 +109,7 @@ function streamContainers(
 
 /** The names of the containers that the gateway itself puts below an AE, by which nothing else may be called. */
 export function reservedPaths(streams: readonly string[], isOwn: boolean): string[] {
-  const own = isOwn ? [commandContainer, 'results', 'results.history'] : [];
+  const own = isOwn ? [commandContainer, 'intents', 'results', 'results.history'] : [];
   return ['acp', ...own, ...streams.flatMap((name) => [name, `${name}.history`, `${name}.recent`])];
 }
 

@@ -36,6 +36,7 @@ import type { GatewayEvent, GatewayStatus, LogLevel } from './status.ts';
 import {
   openCapabilityStore,
   openCommandMemory,
+  openContextStore,
   openHandoverJournal,
   openOwedStore,
   openWearStore,
@@ -282,6 +283,7 @@ export class Gateway {
         downlink,
         journal,
         owedStore: openOwedStore(stores),
+        contextStore: openContextStore(stores),
         wayDown,
         telling: this.#telling,
       });

@@ -1,5 +1,6 @@
 import { LinkedAbort } from '../base/linked-abort.ts';
 import { epoch as toEpoch, millis } from '../base/units.ts';
+import { sleep } from '../host/clock.ts';
 import type { Clock } from '../host/clock.ts';
 import { randomHex } from '../host/entropy.ts';
 import type { Entropy } from '../host/entropy.ts';
@@ -18,6 +19,7 @@ import type { Destination } from '../uplink/destination.ts';
 import type { Moved, MovedPart } from '../uplink/lane-options.ts';
 import type { Uplink } from '../uplink/uplink.ts';
 import type { Millis, StreamName } from '../base/units.ts';
+import type { ContextDesk } from './context-desk.ts';
 import type { OwedWork } from './owed-work.ts';
 import type { WayDown } from './way-down.ts';
 
@@ -42,6 +44,8 @@ export interface HandoverWorkerOptions {
   readonly graceMs: Millis;
   /** What the target should hold or tell could not all be settled in the handover: to be done once it is over. */
   readonly refreshLater: () => void;
+  /** What a move takes along beside the manifest; nothing waits for it. */
+  readonly desk?: Pick<ContextDesk, 'lookAtSource' | 'begin'>;
   /** Which CSEs notify; where commands are fetched, a target need not prove the way down by a notification. */
   readonly wayDown: Pick<WayDown, 'pollingOf' | 'noteAnswer' | 'noteEcho'>;
 }
@@ -50,8 +54,9 @@ export interface HandoverWorkerOptions {
 export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWorker {
   const { context, record, uplink, owed, clientFor, link, graceMs } = options;
   return {
-    prepare: (transaction, work) =>
-      context.prepare(
+    prepare: (transaction, work) => {
+      options.desk?.lookAtSource(transaction);
+      return context.prepare(
         clientFor(transaction.target),
         transaction.target,
         {
@@ -60,7 +65,8 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
           pointOfAccess: link.pointOfAccessFor(transaction.target),
         },
         callOptions(work),
-      ),
+      );
+    },
 
     verify: (transaction, work) => verify(options, transaction, work),
 
@@ -123,12 +129,29 @@ async function release(
     // What came between the look before and the end of the subscription is still there.
     const lastLook = (): Promise<WorkOutcome> =>
       cse === source?.cse ? catchUpSource(options, transaction, work) : fetchCommands(options, cse, work);
-    const leaving = { epoch, graceMs, lastLook };
+    const isRelinked = (): Promise<boolean> => waitForAnnouncement(options, target, work);
+    const leaving = { epoch, graceMs, lastLook, isRelinked };
     const released = await context.release(clientFor(cse), cse, leaving, callOptions(work));
     if (released.kind === 'succeeded') options.leave(cse);
     outcomes.push(released);
   }
   return outcomes.find(({ kind }) => kind !== 'succeeded') ?? { kind: 'succeeded' };
+}
+
+const announcementMs = { first: millis(50), most: millis(500) };
+
+/** Waits, within the deadline of the phase, until what serves is announced: the CSE makes the copies after it has answered. */
+async function waitForAnnouncement(
+  { clock, context, clientFor }: HandoverWorkerOptions,
+  target: CseReference,
+  work: WorkContext,
+): Promise<boolean> {
+  const endMs = clock.monotonicMs() + work.deadlineMs / 2;
+  for (let waitMs = announcementMs.first; ; waitMs = millis(Math.min(2 * waitMs, announcementMs.most))) {
+    if (await context.isAnnounced(clientFor(target), target, callOptions(work))) return true;
+    if (work.signal.aborted || clock.monotonicMs() + waitMs > endMs) return false;
+    await sleep(clock, waitMs, work.signal).catch(() => undefined);
+  }
 }
 
 /** Writes down where each stream begins, says at the target that it serves, fetches what the source could not deliver. */
@@ -139,6 +162,7 @@ async function catchUp(
 ): Promise<WorkOutcome> {
   const { context, owed, clientFor } = options;
   const { epoch, target, firstSeqs = {}, isProvisional = false } = transaction;
+  options.desk?.begin(transaction);
   // An epoch that is not claimed has no ledger.
   if (!isProvisional) await owed.add({ kind: 'ledger', epoch, firstSeqs });
   // The target may hold commands from an earlier stay that were sent there after we had left.

@@ -18,27 +18,28 @@ import type { Downlink } from '../downlink/downlink.ts';
 import { BundleContext } from '../handover/context.ts';
 import { homeAeOf } from '../handover/home-ae.ts';
 import { HandoverRunner } from '../handover/runner.ts';
-import type { HandoverJournal, HandoverRecord, WorkOutcome } from '../handover/runner.ts';
+import type { HandoverJournal, HandoverRecord } from '../handover/runner.ts';
 import { ServingRecord } from '../handover/serving-record.ts';
 import { servingOf } from '../handover/handover-state.ts';
-import type { CseReference, HandoverState, HandoverTrigger } from '../handover/handover-state.ts';
+import type { CseReference, HandoverState, HandoverTrigger, Serving } from '../handover/handover-state.ts';
 import { every, sleep } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
-import { isRejectedWith } from '../onem2m/cse-client.ts';
 import type { CseClient } from '../onem2m/cse-client.ts';
-import { ResponseStatusCode } from '../onem2m/enums.ts';
 import type { RadioSample } from '../radio/radio-sample.ts';
 import type { Destination } from '../uplink/destination.ts';
 import type { StreamDelivery, Exchange, UplinkObserver } from '../uplink/lane-options.ts';
 import { Uplink } from '../uplink/uplink.ts';
 import { BundleKeeper } from './bundle-keeper.ts';
-import { bundleOf, streamAes, streamAesAt } from './bundle-of.ts';
+import { bundleOf } from './bundle-of.ts';
 import { keepPolling } from './command-poll.ts';
 import { keepDiscovering } from './candidate-search.ts';
 import { chooseTarget, explainDecision, referenceOf } from './candidate-reference.ts';
 import { decisionPolicy } from './config.ts';
 import type { GatewayConfig } from './config.ts';
 import { containersOf } from './containers-of.ts';
+import { ContextDesk } from './context-desk.ts';
+import type { ContextStore } from './context-desk.ts';
+import { destinationAt } from './destination-at.ts';
 import { createHandoverWorker } from './handover-worker.ts';
 import type { HandoverWorkerOptions } from './handover-worker.ts';
 import { holderIn, inUse } from './held-cses.ts';
@@ -46,6 +47,7 @@ import type { LinkAccess } from './link-access.ts';
 import { OwedWork } from './owed-work.ts';
 import type { OwedStore } from './owed-work.ts';
 import { Pilot } from './pilot.ts';
+import { releaseOrphan } from './release-orphan.ts';
 import { ServingGuard } from './serving-guard.ts';
 import type { ServiceFacts } from './service-facts.ts';
 import { createStandby } from './standby-work.ts';
@@ -64,6 +66,8 @@ export interface ServiceOptions {
   readonly downlink: Downlink;
   readonly journal: HandoverJournal;
   readonly owedStore: OwedStore;
+  /** What was seen of the context is forgotten with the process without one. */
+  readonly contextStore?: ContextStore;
   readonly wayDown: WayDown;
   readonly telling: Telling;
 }
@@ -80,6 +84,7 @@ export class Service {
   readonly #home: CseClient;
   readonly #record: ServingRecord;
   readonly #context: BundleContext;
+  readonly #desk: ContextDesk;
   readonly #owed: OwedWork;
   readonly #uplink: Uplink;
   readonly #pilot: Pilot;
@@ -104,11 +109,17 @@ export class Service {
     const home = homeAeOf(device, inCse.cseBaseName);
     this.#home = access.cseClient(inCse, home.aeId);
     this.#record = new ServingRecord(this.#home, `${home.address}/serving`);
-    this.#context = new BundleContext(bundleOf(config, containersOf(options)));
+    this.#context = new BundleContext(bundleOf(config, containersOf(options)), (cse, observed) =>
+      this.#desk.note(cse, observed),
+    );
+    this.#desk = this.#createDesk();
     this.#owed = new OwedWork({
       store: options.owedStore,
       record: this.#record,
-      releaseOrphan: (cse, epoch, signal) => this.#releaseOrphan(cse, epoch, signal),
+      releaseOrphan: (cse, epoch, signal) => {
+        const serving = (): Serving | undefined => servingOf(this.#state);
+        return releaseOrphan({ ...this.#workerOptions(), serving }, { cse, epoch }, signal);
+      },
       onAlarm: (text) => options.telling.alarms.set('owed', text),
     });
     this.#pilot = this.#createPilot();
@@ -157,7 +168,7 @@ export class Service {
     const { clock } = this.#options.host;
     const stopNotice = this.#options.log.onStored(({ stream }) => this.#uplink.notice(stream));
     const tending = async (): Promise<void> => {
-      await this.#owed.open();
+      await Promise.all([this.#owed.open(), this.#desk.open()]);
       await this.#takeUp();
       cancelTick = every(clock, decideMs, () => this.#pilot.decide());
       await Promise.all([
@@ -168,6 +179,7 @@ export class Service {
           signal,
         }),
         this.#keepSweeping(signal),
+        this.#desk.run(signal),
         this.#standby.run(signal),
         this.#guard.run(this.#options.config.handover.recordCheckMs, signal),
         keepPolling({
@@ -233,6 +245,21 @@ export class Service {
     };
   }
 
+  #createDesk(): ContextDesk {
+    const { host, config, telling, contextStore } = this.#options;
+    return new ContextDesk({
+      clock: host.clock,
+      store: contextStore,
+      telling,
+      context: () => this.#context,
+      clientFor: (cse) => this.#clientFor(cse),
+      serving: () => servingOf(this.#state),
+      isBusy: () => this.#runner.isBusy,
+      deadlineMs: config.handover.phaseDeadlineMs,
+      graceMs: config.handover.graceMs,
+    });
+  }
+
   #createPilot(): Pilot {
     return new Pilot({
       clock: this.#options.host.clock,
@@ -261,7 +288,8 @@ export class Service {
       clientFor: (cse) => this.#clientFor(cse),
       destinationFor: (cse, epoch) => this.#destinationFor(cse, epoch),
       link: { name: linkName, pointOfAccessFor: (cse) => access.pointOfAccessFor(cse) },
-      leave: (cse) => void access.leave(cse),
+      leave: (cse) => this.#leave(cse),
+      desk: this.#desk,
       aes: this.#context.aeIds,
       graceMs: config.handover.graceMs,
       refreshLater: () => this.#keeper.refreshLater(),
@@ -458,21 +486,9 @@ export class Service {
     if (this.#pilot.servicePath.health.state === 'lost') this.#keeper.refreshLater();
   }
 
-  async #releaseOrphan(cse: CseReference, epoch: Epoch, signal: AbortSignal): Promise<WorkOutcome> {
-    const { downlink, config } = this.#options;
-    const client = this.#clientFor(cse);
-    const source = { cseId: cse.cseId, container: this.#context.commandAddress(cse) };
-    const lastLook = async (): Promise<WorkOutcome> => {
-      const caught = await downlink.catchUp(client, source, { signal });
-      if (caught.ok || isRejectedWith(caught.error, ResponseStatusCode.notFound)) {
-        return { kind: 'succeeded' };
-      }
-      return { kind: 'failed', reason: caught.error.message };
-    };
-    const mark = { epoch, graceMs: config.handover.graceMs, lastLook };
-    const released = await this.#context.release(client, cse, mark, { signal });
-    if (released.kind === 'succeeded') void this.#options.access.leave(cse);
-    return released;
+  /** The IN-CSE is never left: the home AE stays there. */
+  #leave(cse: CseReference): void {
+    if (cse.cseId !== this.#options.config.inCse.cseId) void this.#options.access.leave(cse);
   }
 
   #clientFor(cse: CseReference): CseClient {
@@ -480,13 +496,10 @@ export class Service {
   }
 
   #destinationFor(cse: CseReference, epoch: Epoch): Destination {
-    return {
-      cseId: cse.cseId,
-      epoch,
-      client: this.#clientFor(cse),
-      aeAddress: this.#context.aeAddress(cse),
-      streamAes: streamAesAt(streamAes(this.#options.config), cse.cseBaseName),
-    };
+    return destinationAt({
+      ...{ cse, epoch, client: this.#clientFor(cse), desk: this.#desk },
+      ...{ config: this.#options.config, aeAddress: this.#context.aeAddress(cse) },
+    });
   }
 
   #answerDeadlineMs(): Millis {

@@ -9,6 +9,8 @@ import type { HandoverState } from '../handover/handover-state.ts';
 import { transactionOf } from '../handover/handover-state.ts';
 import type { Host } from '../host/host.ts';
 import { decodeCapabilityMemory, encodeCapabilityMemory } from '../onem2m/capabilities.ts';
+import { decodeContextMemory } from './context-desk.ts';
+import type { ContextMemory } from './context-desk.ts';
 import { decodeOwedTasks } from './owed-work.ts';
 import type { OwedTask } from './owed-work.ts';
 import { decodeWearState } from './wear-account.ts';
@@ -71,15 +73,9 @@ export function openOwedStore(options: StoreOptions): DurableState<readonly Owed
   return openState(options, 'owed', decodeOwedTasks);
 }
 
-/** The account of what is written to flash. */
-export function openWearStore(options: StoreOptions): DurableState<WearState> {
-  return openState(options, 'wear', decodeWearState);
-}
-
-/** What was found of CSEs. */
-export function openCapabilityStore(options: StoreOptions): DurableState<unknown> {
-  const decode = (value: unknown): unknown => encodeCapabilityMemory(decodeCapabilityMemory(value));
-  return openState(options, 'capabilities', decode);
+/** What was seen of the context at CSEs, and what is still to be taken along. */
+export function openContextStore(options: StoreOptions): DurableState<ContextMemory> {
+  return openState(options, 'context', decodeContextMemory);
 }
 
 function openState<T>(options: StoreOptions, name: string, decode: (value: unknown) => T): DurableState<T> {

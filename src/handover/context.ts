@@ -18,9 +18,10 @@ import type { CallOptions, CseClient, CseFailure, CseOutcome } from '../onem2m/c
 import { Operation, ResourceType, ResponseStatusCode, ResultContent } from '../onem2m/enums.ts';
 import { encodeTimestamp, parseTimestamp } from '../onem2m/primitives.ts';
 import type { Ae } from '../onem2m/resources.ts';
+import { announceBelow, areAnnounced, isAnnouncing } from './announcements.ts';
 import { commandContainer, commandSubscription } from './bundle-manifest.ts';
 import type { AeManifest, BundleManifest, ResourceManifest } from './bundle-manifest.ts';
-import { bundleLabels, contextTypes, observedIn, planRepair } from './repair-plan.ts';
+import { announcementsOf, bundleLabels, contextTypes, observedIn, planRepair } from './repair-plan.ts';
 import type { BundleState, ObservedAe, RepairRequest, WantedBundle } from './repair-plan.ts';
 import type { CseReference } from './handover-state.ts';
 import type { WorkOutcome } from './runner.ts';
@@ -37,6 +38,8 @@ export interface Leaving {
   readonly graceMs: Millis;
   /** Fetches what is still to be had there; nothing expires before it has succeeded. */
   readonly lastLook?: () => Promise<WorkOutcome>;
+  /** Whether what serves now is announced; until then, what is left stays announced too (announcements.ts). */
+  readonly isRelinked?: () => Promise<boolean>;
 }
 
 const registrationMs = 365 * 24 * 3600 * 1000;
@@ -44,9 +47,15 @@ const registrationMs = 365 * 24 * 3600 * 1000;
 /** Creates, repairs and releases the bundle at a CSE. */
 export class BundleContext {
   readonly #bundle: BundleManifest;
+  readonly #onObserved: (cse: CseReference, observed: ReadonlyMap<string, ObservedAe>) => void;
 
-  constructor(bundle: BundleManifest) {
+  /** `onObserved` is told what a CSE was seen to hold, whatever it was read for. */
+  constructor(
+    bundle: BundleManifest,
+    onObserved: (cse: CseReference, observed: ReadonlyMap<string, ObservedAe>) => void = () => undefined,
+  ) {
     this.#bundle = bundle;
+    this.#onObserved = onObserved;
   }
 
   /** What the CSEs are to hold. */
@@ -79,7 +88,7 @@ export class BundleContext {
     wanted: WantedBundle,
     options: CallOptions,
   ): Promise<ContextOutcome> {
-    const first = planRepair(this.#bundle, cse.cseBaseName, new Map(), wanted)[0] ?? [];
+    const first = planRepair(this.#bundle, cse.cseBaseName, new Map(), wanted, cse.cseId)[0] ?? [];
     const creations = first.filter(({ resourceType }) => resourceType === ResourceType.ae);
     const run = new PlanRun(client, options);
     const [seen] = await Promise.all([
@@ -97,7 +106,7 @@ export class BundleContext {
       if (reason !== undefined) return { kind: 'failed', reason };
     }
     if (run.failure !== undefined) return { kind: 'failed', reason: run.failure };
-    await run.performAll(planRepair(this.#bundle, cse.cseBaseName, observed, wanted));
+    await run.performAll(planRepair(this.#bundle, cse.cseBaseName, observed, wanted, cse.cseId));
     return outcomeOf(run.failure ?? (await admitted));
   }
 
@@ -109,15 +118,38 @@ export class BundleContext {
     options: CallOptions,
   ): Promise<ContextOutcome> {
     const run = new PlanRun(client, options);
+    const observed = await this.observe(client, cse, options);
+    if ('reason' in observed) return { kind: 'failed', reason: observed.reason };
+    await run.performAll(planRepair(this.#bundle, cse.cseBaseName, observed, wanted, cse.cseId));
+    return outcomeOf(run.failure);
+  }
+
+  /** What a CSE holds of the bundle, by AE; a reason when it does not tell of all. */
+  async observe(
+    client: CseClient,
+    cse: CseReference,
+    options: CallOptions,
+  ): Promise<ReadonlyMap<string, ObservedAe> | { readonly reason: string }> {
     const observed = new Map<string, ObservedAe>();
     const seen = await Promise.all(this.#bundle.aes.map((ae) => this.#observe(client, cse, ae, options)));
     for (const [index, { name }] of this.#bundle.aes.entries()) {
       const found = seen[index] ?? 'absent';
-      if (typeof found === 'object' && 'reason' in found) return { kind: 'failed', reason: found.reason };
+      if (typeof found === 'object' && 'reason' in found) return { reason: found.reason };
       observed.set(name, found);
     }
-    await run.performAll(planRepair(this.#bundle, cse.cseBaseName, observed, wanted));
-    return outcomeOf(run.failure);
+    this.#onObserved(cse, observed);
+    return observed;
+  }
+
+  /** Whether what the bundle announces from a CSE has its copies; see announcements.ts. */
+  async isAnnounced(client: CseClient, cse: CseReference, options: CallOptions): Promise<boolean> {
+    const announced = await areAnnounced(client, this.#bundle, cse, options);
+    return announced.ok && announced.value;
+  }
+
+  /** True when some AE is announced from this CSE. */
+  announcesFrom(cse: CseReference): boolean {
+    return isAnnouncing(this.#bundle, cse);
   }
 
   /** Writes the state into the labels of all AEs; those that serve are announced where the manifest says so. */
@@ -127,13 +159,17 @@ export class BundleContext {
     mark: { epoch: Epoch; state: BundleState },
     options: CallOptions,
   ): Promise<ContextOutcome> {
-    const updates = this.#bundle.aes.map(({ name, aeId, announceTo = [], labels = [] }) => {
-      const announced =
-        mark.state === 'serving' && announceTo.length > 0 ? { announceTo: [...announceTo] } : {};
+    const isServing = mark.state === 'serving';
+    const updates = this.#bundle.aes.map(async (manifest) => {
+      const { name, aeId, labels = [] } = manifest;
+      const targets = isServing ? announcementsOf(manifest, cse.cseId) : [];
+      const announced = targets.length > 0 ? { announceTo: targets } : {};
       const ae: Ae = { labels: [...bundleLabels(this.#bundle.device, mark), ...labels], ...announced };
-      return client.update(`${cse.cseBaseName}/${name}`, { ae }, { ...options, from: aeId });
+      const own = await client.update(`${cse.cseBaseName}/${name}`, { ae }, { ...options, from: aeId });
+      if (!own.ok || !isServing) return [own];
+      return [own, ...(await announceBelow(client, cse, manifest, { isServing, options }))];
     });
-    return outcomeOf(firstFailure(await Promise.all(updates)));
+    return outcomeOf(firstFailure((await Promise.all(updates)).flat()));
   }
 
   /** The epoch and state that the gateway's own AE carries at a CSE; undefined when it is not there. */
@@ -159,8 +195,10 @@ export class BundleContext {
     leaving: Leaving,
     options: CallOptions,
   ): Promise<ContextOutcome> {
+    const isWithdrawn = !this.announcesFrom(cse) || ((await leaving.isRelinked?.()) ?? true);
+    const { epoch } = leaving;
     const marks = await Promise.all(
-      this.#bundle.aes.map((ae) => this.#markMoved(client, cse, { ae, epoch: leaving.epoch, options })),
+      this.#bundle.aes.map((ae) => this.#markMoved(client, cse, { ae, epoch, isWithdrawn, options })),
     );
     const moved: Moved[] = [];
     for (const mark of marks) {
@@ -176,16 +214,18 @@ export class BundleContext {
       const expirationTime = encodeTimestamp(nowMs + leaving.graceMs);
       return client.update(address, { ae: { expirationTime } }, { ...options, from });
     });
-    return outcomeOf(firstFailure(await Promise.all(expiring)));
+    const failure = firstFailure(await Promise.all(expiring));
+    const waits = isWithdrawn ? undefined : `${cse.cseId} goes on announcing what the next CSE does not yet`;
+    return outcomeOf(failure ?? waits);
   }
 
   /** Marks one AE as moved; the reason when that fails, undefined when there is none of ours to mark. */
   async #markMoved(
     client: CseClient,
     cse: CseReference,
-    work: { ae: AeManifest; epoch: Epoch; options: CallOptions },
+    work: { ae: AeManifest; epoch: Epoch; isWithdrawn: boolean; options: CallOptions },
   ): Promise<Moved | string | undefined> {
-    const { ae, epoch } = work;
+    const { ae, epoch, isWithdrawn } = work;
     const options = { ...work.options, from: ae.aeId };
     const address = `${cse.cseBaseName}/${ae.name}`;
     const read = await client.retrieve(address, options);
@@ -199,7 +239,7 @@ export class BundleContext {
     const left: Record<string, unknown> = {
       labels: [...bundleLabels(this.#bundle.device, { epoch, state: 'moved' }), ...(ae.labels ?? [])],
       requestReachability: false,
-      ...((ae.announceTo ?? []).length === 0 ? {} : { announceTo: null }),
+      ...(isWithdrawn && announcementsOf(ae, cse.cseId).length > 0 ? { announceTo: null } : {}),
     };
     const [labelled, unsubscribed] = await Promise.all([
       client.update(address, { ae: left }, { ...options, resultContent: ResultContent.attributes }),
@@ -208,6 +248,7 @@ export class BundleContext {
         : Promise.resolve(undefined),
     ]);
     if (!labelled.ok) return labelled.error.message;
+    if (isWithdrawn) await announceBelow(client, cse, ae, { isServing: false, options });
     if (unsubscribed?.ok === false && !isRejectedWith(unsubscribed.error, ResponseStatusCode.notFound)) {
       return unsubscribed.error.message;
     }

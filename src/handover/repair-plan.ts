@@ -20,6 +20,8 @@ export type BundleState = 'prepared' | 'provisional' | 'serving' | 'moved';
 export interface ObservedResource {
   readonly attributes: Readonly<Record<string, unknown>>;
   readonly children: ReadonlyMap<string, ObservedResource>;
+  /** Root element of its representation; absent for the resource that was asked for. */
+  readonly root?: string;
 }
 
 /** What is known of an AE at a CSE: `fresh` was made a moment ago, `unread` is there, but what it holds is not known. */
@@ -67,6 +69,7 @@ export function planRepair(
   cseBaseName: string,
   observed: ReadonlyMap<string, ObservedAe>,
   wanted: WantedBundle,
+  cseId?: string,
 ): RepairPlan {
   const levels: RepairRequest[][] = [];
   const add = (level: number, request: RepairRequest): void => {
@@ -75,7 +78,7 @@ export function planRepair(
   const byPriority = [...bundle.aes].sort((one, other) => other.priority - one.priority);
   for (const ae of byPriority) {
     const seen = observed.get(ae.name) ?? 'absent';
-    planAe({ ae, bundle, cseBaseName, wanted, add, from: registrationLevel(bundle, ae) }, seen);
+    planAe({ ae, bundle, cseBaseName, cseId, wanted, add, from: registrationLevel(bundle, ae) }, seen);
   }
   return Array.from(levels, (level) => level ?? []).filter((level) => level.length > 0);
 }
@@ -86,7 +89,7 @@ export function bundleLabels(device: string, mark: { epoch: Epoch; state: Bundle
 }
 
 /** The tree below an AE from an answer that carries its child resources (`rcn` 4, TS-0004 7.4.1). */
-export function observedIn(representation: unknown): ObservedResource {
+export function observedIn(representation: unknown, root?: string): ObservedResource {
   const attributes: Record<string, unknown> = {};
   const children = new Map<string, ObservedResource>();
   const fields = typeof representation === 'object' && representation !== null ? representation : {};
@@ -97,10 +100,10 @@ export function observedIn(representation: unknown): ObservedResource {
     }
     for (const child of value) {
       const name: unknown = Reflect.get(child, 'resourceName') ?? Reflect.get(child, 'rn');
-      if (typeof name === 'string') children.set(name, observedIn(child));
+      if (typeof name === 'string') children.set(name, observedIn(child, key));
     }
   }
-  return { attributes, children };
+  return { attributes, children, ...(root === undefined ? {} : { root }) };
 }
 
 function isResource(value: unknown): value is object {
@@ -111,6 +114,7 @@ interface AePlanning {
   readonly ae: AeManifest;
   readonly bundle: BundleManifest;
   readonly cseBaseName: string;
+  readonly cseId: string | undefined;
   readonly wanted: WantedBundle;
   /** Level at which an AE that is missing is registered. */
   readonly from: number;
@@ -128,6 +132,7 @@ function planAe(planning: AePlanning, seen: ObservedAe): void {
   };
   const policies = ae.policy === undefined ? [] : [`${address}/${ae.policy}`];
   const tree = typeof seen === 'string' ? undefined : seen;
+  Object.assign(present, announced(planning, tree?.attributes.announceTo));
   if (seen === 'absent') {
     const content: PrimitiveContent = {
       ae: {
@@ -174,7 +179,10 @@ function planResource(
   const { ae, cseBaseName, add } = planning;
   const { parent, governedFrom, tree } = place;
   const seen = tree?.children.get(resource.name);
-  const attributes = located(resource.attributes, cseBaseName);
+  const attributes = {
+    ...located(resource.attributes, cseBaseName),
+    ...(resource.isAnnounced ? announced(planning, seen?.attributes.announceTo) : {}),
+  } as Record<string, unknown>;
   const { accessControlPolicyIds: policies, ...others } = attributes;
   const level =
     policies === undefined || seen !== undefined ? place.level : Math.max(place.level, governedFrom);
@@ -209,6 +217,27 @@ function planResource(
   }
 }
 
+/**
+ * Where a resource is announced while it serves: copies that are there stay named, those of CSEs that are missing are asked for.
+ * Nothing when all is as it should be.
+ */
+function announced(
+  { ae, wanted, cseId }: Pick<AePlanning, 'ae' | 'wanted' | 'cseId'>,
+  seen: unknown,
+): { announceTo?: string[] } {
+  const targets = wanted.state === 'serving' ? announcementsOf(ae, cseId) : [];
+  const there = listOf(seen).map(String);
+  const isThere = (target: string): boolean =>
+    there.some((each) => each === target || each.startsWith(`${target}/`));
+  if (targets.every(isThere)) return {};
+  return { announceTo: [...there, ...targets.filter((target) => !isThere(target))] };
+}
+
+/** The CSEs to which an AE is announced from a CSE; none announces to itself. */
+export function announcementsOf({ announceTo = [] }: AeManifest, cseId: string | undefined): string[] {
+  return announceTo.filter((target) => target !== cseId);
+}
+
 /** Addresses below the CSEBase follow the CSE. */
 function located(
   attributes: Readonly<Record<string, unknown>>,
@@ -222,7 +251,7 @@ function located(
 }
 
 /** True when what was read says what is wanted; what the CSE added of its own does not matter. */
-function holds(seen: unknown, wanted: unknown): boolean {
+export function holds(seen: unknown, wanted: unknown): boolean {
   if (Array.isArray(wanted)) {
     const list = listOf(seen);
     return list.length === wanted.length && wanted.every((each, index) => holds(list[index], each));

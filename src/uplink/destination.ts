@@ -1,5 +1,6 @@
 import type { CseId, Epoch, StreamName } from '../base/units.ts';
 import type { CseClient } from '../onem2m/cse-client.ts';
+import type { ContentInstance } from '../onem2m/resources.ts';
 
 /** Where readings go: the AE at one CSE, under one epoch. */
 export interface Destination {
@@ -10,6 +11,8 @@ export interface Destination {
   readonly aeAddress: string;
   /** Streams whose containers lie under another AE, which is also the originator of what is sent there. */
   readonly streamAes?: ReadonlyMap<StreamName, StreamAe>;
+  /** Told of each instance of a stream that the CSE has taken. */
+  readonly onTaken?: (stream: StreamName, instance: ContentInstance) => void;
 }
 
 /** An AE that holds the containers of a stream. */

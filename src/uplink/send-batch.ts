@@ -56,6 +56,7 @@ export async function sendBatch(options: {
       onSent: () => (sentMs = clock.monotonicMs()),
     },
   );
+  if (outcome.ok) destination.onTaken?.(stream, contentInstance);
   if (!outcome.ok && saysNothing(outcome.error)) return { outcome, exchange: undefined };
   const isAnswered = outcome.ok || outcome.error.kind === 'rejected';
   const tookMs = millis(clock.monotonicMs() - sentMs);

@@ -7,14 +7,14 @@ import { join } from 'node:path';
 import t from 'tap';
 import { ConfigError } from '../../src/base/errors.ts';
 import { cseId, epoch, streamName } from '../../src/base/units.ts';
-import { bundleOf, streamAes, streamAesAt } from '../../src/gateway/bundle-of.ts';
+import { bundleOf } from '../../src/gateway/bundle-of.ts';
+import { destinationAt } from '../../src/gateway/destination-at.ts';
 import { explainKey } from '../../src/gateway/config-explain.ts';
 import { loadConfig, parseConfig } from '../../src/gateway/load-config.ts';
 import type { AeManifest, ResourceManifest } from '../../src/handover/bundle-manifest.ts';
 import { planRepair } from '../../src/handover/repair-plan.ts';
 import { NodeFilesystem } from '../../src/host/filesystem.ts';
 import { containerOf, originatorOf } from '../../src/uplink/destination.ts';
-import type { Destination } from '../../src/uplink/destination.ts';
 
 const base = `device: gw1
 dataDirectory: data
@@ -153,18 +153,22 @@ void t.test('what is declared is what a CSE is to hold', (t) => {
 
 void t.test('streams lie under their AE, which sends for them', (t) => {
   const config = parseConfig(whole, 'gw.yaml');
-  const destination: Destination = {
-    cseId: cseId('/id-x'),
+  const taken: string[] = [];
+  const destination = destinationAt({
+    cse: { cseId: cseId('/id-x'), cseBaseName: 'cse-x', pointOfAccess: 'coap://192.0.2.9:5683' },
     epoch: epoch(1),
     client: undefined as never,
     aeAddress: 'cse-x/gw1',
-    streamAes: streamAesAt(streamAes(config), 'cse-x'),
-  };
+    config,
+    desk: { noteWritten: (_cseId, ae, stream) => void taken.push(`${ae}/${stream}`) },
+  });
   const [temperature, door] = [streamName('temperature'), streamName('door')];
   t.equal(containerOf(destination, temperature, 'backlog'), 'cse-x/gw1-weather/temperature.history');
   t.same(originatorOf(destination, temperature), { from: 'Cweather' });
   t.equal(containerOf(destination, door, 'live'), 'cse-x/gw1/door');
   t.same(originatorOf(destination, door), {});
+  for (const stream of [temperature, door]) destination.onTaken?.(stream, {});
+  t.same(taken, ['gw1-weather/temperature'], 'remembered where it is to be taken along');
   t.end();
 });
 
