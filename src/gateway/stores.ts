@@ -73,6 +73,17 @@ export function openOwedStore(options: StoreOptions): DurableState<readonly Owed
   return openState(options, 'owed', decodeOwedTasks);
 }
 
+/** The account of what is written to flash. */
+export function openWearStore(options: StoreOptions): DurableState<WearState> {
+  return openState(options, 'wear', decodeWearState);
+}
+
+/** What was found of CSEs. */
+export function openCapabilityStore(options: StoreOptions): DurableState<unknown> {
+  const decode = (value: unknown): unknown => encodeCapabilityMemory(decodeCapabilityMemory(value));
+  return openState(options, 'capabilities', decode);
+}
+
 /** What was seen of the context at CSEs, and what is still to be taken along. */
 export function openContextStore(options: StoreOptions): DurableState<ContextMemory> {
   return openState(options, 'context', decodeContextMemory);
