@@ -9,10 +9,11 @@
  * oldest end, one by one.
  */
 import { DecodeError } from '../base/errors.ts';
+import { LinkedAbort } from '../base/linked-abort.ts';
 import { err, ok } from '../base/result.ts';
 import type { Result } from '../base/result.ts';
 import { contentOf, isRejectedWith } from '../onem2m/cse-client.ts';
-import type { CallOptions, CseClient, CseFailure } from '../onem2m/cse-client.ts';
+import type { CallOptions, CseClient, CseFailure, CseOutcome } from '../onem2m/cse-client.ts';
 import { ResourceType, ResponseStatusCode } from '../onem2m/enums.ts';
 import { heldInstance } from './command.ts';
 import type { HeldInstance, Taken } from './command.ts';
@@ -36,6 +37,7 @@ export interface CatchUpWork {
 }
 
 const pageMax = 32;
+const groupMax = 8;
 /** Bound of one look; the next one goes on. */
 const instancesMax = 20_000;
 
@@ -82,7 +84,7 @@ async function takePage(
   work: CatchUpWork,
 ): Promise<Result<void, CseFailure>> {
   const wanted = page.filter((address) => !isEcho(address));
-  const reads = await Promise.all(wanted.map((address) => client.retrieve(address, options)));
+  const reads = await together(wanted, options, (address, own) => client.retrieve(address, own));
   const instances: HeldInstance[] = [];
   for (const read of reads) {
     // Deleted meanwhile by whoever put it there.
@@ -112,11 +114,31 @@ async function takeOne(instance: HeldInstance, options: CallOptions, work: Catch
 
 /** Deletes what was looked at; gives back what is still there. */
 async function clean(client: CseClient, page: readonly string[], options: CallOptions): Promise<string[]> {
-  const deleted = await Promise.all(page.map((address) => client.delete(address, options)));
+  const deleted = await together(page, options, (address, own) => client.delete(address, own));
   return page.filter((_, index) => {
     const outcome = deleted[index];
     return outcome?.ok === false && !isRejectedWith(outcome.error, ResponseStatusCode.notFound);
   });
+}
+
+/** Requests side by side; a signal bears ten listeners before Node takes them for a leak. */
+async function together(
+  addresses: readonly string[],
+  options: CallOptions,
+  ask: (address: string, options: CallOptions) => Promise<CseOutcome>,
+): Promise<CseOutcome[]> {
+  const groups: Promise<CseOutcome[]>[] = [];
+  for (let at = 0; at < addresses.length; at += groupMax) {
+    const group = addresses.slice(at, at + groupMax);
+    if (options.signal === undefined) {
+      groups.push(Promise.all(group.map((address) => ask(address, options))));
+      continue;
+    }
+    const linked = new LinkedAbort(options.signal);
+    const own = { ...options, signal: linked.signal };
+    groups.push(Promise.all(group.map((address) => ask(address, own))).finally(() => linked.release()));
+  }
+  return (await Promise.all(groups)).flat();
 }
 
 async function fromOldest(

@@ -14,6 +14,9 @@ import type { Telling } from './telling.ts';
 /** Wait after a repair, whatever it came to. */
 const repairMs = millis(2000);
 
+/** Looks, a tenth of a second apart, for the end of another repair. */
+const renewTriesMax = 50;
+
 /** What a keeper works with. */
 export interface BundleKeeperOptions {
   readonly clock: Clock;
@@ -70,6 +73,23 @@ export class BundleKeeper {
       if (caught.ok) this.#isToRefresh = false;
     } catch (error) {
       telling.alarms.raise('downlink', `commands cannot be kept: ${errorText(error)}`);
+    } finally {
+      this.#abort = undefined;
+    }
+  }
+
+  /** Makes the registration at the serving CSE what it should be, now; resolves to why that failed. */
+  async renew(): Promise<string | undefined> {
+    const { clock, clientFor, serving } = this.#options;
+    for (let tries = 0; this.#abort !== undefined && tries < renewTriesMax; tries++) {
+      await sleep(clock, millis(100));
+    }
+    const held = serving();
+    if (held === undefined || this.#abort !== undefined || this.#options.isBusy()) return 'not possible now';
+    const { signal } = (this.#abort = new AbortController());
+    try {
+      const isWhole = await this.#ensure(clientFor(held.cse), held, signal);
+      return isWhole ? undefined : `${held.cse.cseId} does not take the registration`;
     } finally {
       this.#abort = undefined;
     }

@@ -39,6 +39,7 @@ import {
   openContextStore,
   openHandoverJournal,
   openOwedStore,
+  openTriggerStore,
   openWearStore,
 } from './stores.ts';
 import type { Telling } from './telling.ts';
@@ -283,6 +284,7 @@ export class Gateway {
         downlink,
         journal,
         owedStore: openOwedStore(stores),
+        triggerStore: openTriggerStore(stores),
         contextStore: openContextStore(stores),
         wayDown,
         telling: this.#telling,

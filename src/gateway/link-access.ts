@@ -3,7 +3,7 @@ import type { Millis } from '../base/units.ts';
 import type { Host } from '../host/host.ts';
 import { parsePointOfAccess } from '../onem2m/address.ts';
 import type { PointOfAccess } from '../onem2m/address.ts';
-import type { RequestHandler } from '../onem2m/binding.ts';
+import type { Binding, RequestHandler } from '../onem2m/binding.ts';
 import { CseClient } from '../onem2m/cse-client.ts';
 import { ResponseStatusCode } from '../onem2m/enums.ts';
 import { RequestWindows } from '../onem2m/request-window.ts';
@@ -85,17 +85,18 @@ export class LinkAccess {
     }
   }
 
-  /** A client for a CSE. Never throws: what is wrong with the address shows in each outcome. */
-  cseClient(cse: CseAddress, originator: string): CseClient {
+  /**
+   * A client for a CSE. Never throws: what is wrong with the address shows in each outcome. Requests that a CSE leaves open
+   * until something comes (`staysOpen`) take no place in the window, and say nothing of how fast it answers.
+   */
+  cseClient(cse: CseAddress, originator: string, options: { readonly staysOpen?: true } = {}): CseClient {
     const way = this.#wayTo(cse.pointOfAccess);
+    const bindingTo = ({ transport, pointOfAccess }: Exclude<typeof way, string>): Binding => {
+      const binding = transport.bindingTo(cse, pointOfAccess, originator);
+      return options.staysOpen ? binding : this.#windows.bindingThrough(cse.pointOfAccess, binding);
+    };
     return new CseClient({
-      binding:
-        typeof way === 'string'
-          ? noWay(way)
-          : this.#windows.bindingThrough(
-              cse.pointOfAccess,
-              way.transport.bindingTo(cse, way.pointOfAccess, originator),
-            ),
+      binding: typeof way === 'string' ? noWay(way) : bindingTo(way),
       originator,
       entropy: this.#host.entropy,
       deadlineMs: this.#deadlineMs,

@@ -46,12 +46,14 @@ import { holderIn, inUse } from './held-cses.ts';
 import type { LinkAccess } from './link-access.ts';
 import { OwedWork } from './owed-work.ts';
 import type { OwedStore } from './owed-work.ts';
+import { OutsideRequests } from './outside-requests.ts';
 import { Pilot } from './pilot.ts';
 import { releaseOrphan } from './release-orphan.ts';
 import { ServingGuard } from './serving-guard.ts';
 import type { ServiceFacts } from './service-facts.ts';
 import { createStandby } from './standby-work.ts';
 import type { Telling } from './telling.ts';
+import type { TriggerStore } from './trigger-desk.ts';
 import type { WarmStandby } from './warm-standby.ts';
 import type { WayDown } from './way-down.ts';
 
@@ -66,6 +68,7 @@ export interface ServiceOptions {
   readonly downlink: Downlink;
   readonly journal: HandoverJournal;
   readonly owedStore: OwedStore;
+  readonly triggerStore: TriggerStore;
   /** What was seen of the context is forgotten with the process without one. */
   readonly contextStore?: ContextStore;
   readonly wayDown: WayDown;
@@ -91,6 +94,7 @@ export class Service {
   readonly #runner: HandoverRunner;
   readonly #guard: ServingGuard;
   readonly #keeper: BundleKeeper;
+  readonly #outside: OutsideRequests;
   readonly #standby: WarmStandby;
   #state: HandoverState = { kind: 'detached', lastEpoch: toEpoch(0) };
   #servingSinceMs: Millis;
@@ -150,6 +154,23 @@ export class Service {
       isBusy: () => this.#runner.isBusy,
       clientFor: (cse) => this.#clientFor(cse),
     });
+    this.#outside = new OutsideRequests({
+      ...options,
+      home,
+      homeClient: this.#home,
+      context: this.#context,
+      pilot: this.#pilot,
+      clientFor: (cse) => this.#clientFor(cse),
+      state: () => ({
+        state: this.#state,
+        isBusy: this.#runner.isBusy,
+        servingSinceMs: this.#servingSinceMs,
+      }),
+      move: (target, trigger) => this.#begin(trigger, target, []),
+      register: () => this.#keeper.renew(),
+      refreshLater: () => this.#keeper.refreshLater(),
+      onStale: (cse, epoch) => this.#owed.add({ kind: 'orphan', cse, epoch }),
+    });
     this.#guard = new ServingGuard({
       clock: host.clock,
       record: this.#record,
@@ -179,6 +200,7 @@ export class Service {
           signal,
         }),
         this.#keepSweeping(signal),
+        this.#outside.run(signal),
         this.#desk.run(signal),
         this.#standby.run(signal),
         this.#guard.run(this.#options.config.handover.recordCheckMs, signal),
@@ -440,6 +462,7 @@ export class Service {
 
   #onEnded(record: HandoverRecord): void {
     const { telling, host } = this.#options;
+    this.#outside.takeOutcome(record);
     const outcome = record.outcome === 'fenced' ? 'failed' : record.outcome;
     this.#counts[outcome] += 1;
     this.#pilot.takeOutcome(record.target.cseId, record.outcome === 'completed');

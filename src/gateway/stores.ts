@@ -13,6 +13,8 @@ import { decodeContextMemory } from './context-desk.ts';
 import type { ContextMemory } from './context-desk.ts';
 import { decodeOwedTasks } from './owed-work.ts';
 import type { OwedTask } from './owed-work.ts';
+import { decodeTriggerMemory } from './trigger-desk.ts';
+import type { TriggerMemory } from './trigger-desk.ts';
 import { decodeWearState } from './wear-account.ts';
 import type { WearState } from './wear-account.ts';
 
@@ -71,6 +73,19 @@ export function openCommandMemory(options: StoreOptions): Promise<Journal<Comman
 /** The list of owed work. */
 export function openOwedStore(options: StoreOptions): DurableState<readonly OwedTask[]> {
   return openState(options, 'owed', decodeOwedTasks);
+}
+
+/** What is remembered of triggers. */
+export function openTriggerStore(options: StoreOptions): DurableState<TriggerMemory> {
+  const { host, directory, onDamage } = options;
+  return new DurableState<TriggerMemory>({
+    filesystem: host.filesystem,
+    directory,
+    name: 'triggers',
+    version: 1,
+    decode: decodeTriggerMemory,
+    onDamage,
+  });
 }
 
 /** The account of what is written to flash. */

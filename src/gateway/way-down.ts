@@ -19,6 +19,8 @@ export interface Polling {
   readonly everyMs: Millis;
   /** It was ordered, or the CSE was found not to notify; else it is only what is known of the product. */
   readonly isSure: boolean;
+  /** The configuration says so, for all CSEs. */
+  readonly isOrdered: boolean;
 }
 
 const defaultPollMs = millis(2_000);
@@ -59,9 +61,9 @@ export class WayDown {
 
   /** How commands are fetched from a CSE; undefined where it notifies. */
   pollingOf(cse: CseReference): Polling | undefined {
-    if (this.#pollMs !== undefined) return { everyMs: this.#pollMs, isSure: true };
+    if (this.#pollMs !== undefined) return { everyMs: this.#pollMs, isSure: true, isOrdered: true };
     const { value, how } = this.#memory.effective(cse.cseId, this.#clock.unixMs())[capabilityOf(cse)];
-    return value === 'no' ? { everyMs: defaultPollMs, isSure: how !== 'quirk' } : undefined;
+    return value === 'no' ? { everyMs: defaultPollMs, isSure: how !== 'quirk', isOrdered: false } : undefined;
   }
 
   /** Tells the product of a CSE from one of its answers. */

@@ -64,6 +64,9 @@ export const commandContainer = 'cmd';
 /** Name of the subscription that brings commands down. */
 export const commandSubscription = 'cmd-sub';
 
+/** Name of the container under the gateway's AE that takes triggers from whoever is at the same CSE. */
+export const intentContainer = 'intents';
+
 /** Who may do what, beside an AE itself: bits of `AccessControlOperations`. */
 export interface Rights {
   readonly originators: readonly string[];
@@ -104,6 +107,7 @@ export function gatewayBundle(options: {
       policyOf('acp', aeId, [...readerRights(readers), ...rights]),
       ...resources,
       containerOf(commandContainer, [subscriptionOf(commandSubscription, [aeId])]),
+      containerOf(intentContainer, [subscriptionOf('intents-sub', [aeId])]),
     ],
   };
   return checkBundle({ device, aes: [own, ...others] });

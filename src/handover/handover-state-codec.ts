@@ -11,6 +11,9 @@ const triggers: readonly string[] = [
   'operator',
   'restarted',
   'corrected',
+  'network',
+  'edge',
+  'orchestrator',
 ] satisfies readonly HandoverTrigger[];
 
 /** A journaled state from its stored form; throws `DecodeError` when it is none. */

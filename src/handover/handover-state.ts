@@ -10,8 +10,20 @@ export interface CseReference {
   readonly pointOfAccess: string;
 }
 
-/** Why a handover began; `restarted` and `corrected` claim a fresh epoch for the CSE that serves already. */
-export type HandoverTrigger = 'initial' | 'a3' | 'servingLost' | 'operator' | 'restarted' | 'corrected';
+/**
+ * Why a handover began; `restarted` and `corrected` claim a fresh epoch for the CSE that serves already, the last three are
+ * triggers from outside.
+ */
+export type HandoverTrigger =
+  | 'initial'
+  | 'a3'
+  | 'servingLost'
+  | 'operator'
+  | 'restarted'
+  | 'corrected'
+  | 'network'
+  | 'edge'
+  | 'orchestrator';
 
 /** Who serves under which epoch. */
 export interface Serving {

@@ -169,6 +169,8 @@ function one(content: unknown, resource?: Record<string, unknown>): unknown {
   return { notification: notification(content, resource) };
 }
 
+t.setTimeout(120_000);
+
 void t.test('once, by the id of the command or the address of its resource', async (t) => {
   const world = new World();
   await world.downlink.open();

@@ -22,6 +22,7 @@ import {
   openHandoverJournal,
   openCapabilityStore,
   openOwedStore,
+  openTriggerStore,
 } from '../../src/gateway/stores.ts';
 import { storeReading } from '../../src/gateway/intake.ts';
 import { homeAeOf, provisionHomeAe } from '../../src/handover/home-ae.ts';
@@ -215,6 +216,7 @@ class World {
       downlink,
       journal,
       owedStore: openOwedStore(stores),
+      triggerStore: openTriggerStore(stores),
       wayDown,
       telling: {
         alarms: this.alarms,
