@@ -93,7 +93,7 @@ export const defaultPathHealthPolicy: PathHealthPolicy = {
   lossyAt: 0.15,
   recoveredAt: 0.05,
   lossyMin: 3,
-  staleMs: millis(30_000),
+  staleMs: millis(90_000),
   halfOpenMs: millis(10_000),
 };
 

@@ -10,8 +10,8 @@ import { NodeClock, withDeadline } from '../../src/host/clock.ts';
 import { NodeNetwork } from '../../src/host/network.ts';
 import type { DatagramSocket, Network, SocketAddress } from '../../src/host/network.ts';
 import { DelayLine } from '../../src/testbed/network/delay-line.ts';
+import type { PathConditions } from '../../src/testbed/network/conditioned-path.ts';
 import { UdpRelay } from '../../src/testbed/network/udp-relay.ts';
-import type { PathConditions } from '../../src/testbed/network/udp-relay.ts';
 import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
 import { SimulatedClock } from '../../src/testbed/simulated-clock.ts';
 

@@ -4,59 +4,14 @@
  * and a rate. Every condition can be changed while it runs. One relay stands in front of a CSE, another, for what the
  * CSE sends of its own accord, in front of the gateway's notification port.
  */
-import { IoError } from '../../base/errors.ts';
-import { randomFraction } from '../../host/entropy.ts';
 import type { Entropy } from '../../host/entropy.ts';
 import type { Clock } from '../../host/clock.ts';
 import type { DatagramSocket, Network, SocketAddress } from '../../host/network.ts';
-import { DelayLine } from './delay-line.ts';
-
-/** What happens to datagrams of one direction. */
-export interface PathConditions {
-  /** Time on the way. */
-  readonly delayMs: number;
-  /** Up to this much more, evenly distributed. With 0 the order is kept. */
-  readonly jitterMs: number;
-  /** Share of datagrams that get lost, 0 to 1. */
-  readonly loss: number;
-  /** Share that arrives twice, 0 to 1. */
-  readonly duplication: number;
-  /** Share that is held back by `reorderMs`, 0 to 1, so that later ones overtake. */
-  readonly reordering: number;
-  readonly reorderMs: number;
-  /** True: nothing gets through, and nobody is told. */
-  readonly blackhole: boolean;
-  /** Octets per second; 0 for no limit. A datagram waits until those before it have passed. */
-  readonly rateBytesPerS: number;
-}
-
-/** A path that does nothing to its datagrams. */
-export const perfectPath: PathConditions = {
-  delayMs: 0,
-  jitterMs: 0,
-  loss: 0,
-  duplication: 0,
-  reordering: 0,
-  reorderMs: 20,
-  blackhole: false,
-  rateBytesPerS: 0,
-};
+import { ConditionedPath, checkConditions, perfectPath } from './conditioned-path.ts';
+import type { PathConditions, PathCounters } from './conditioned-path.ts';
 
 /** `forward` is from the clients to the target, `backward` from the target to the clients. */
 export type RelayDirection = 'forward' | 'backward';
-
-/** What became of the datagrams of one direction. */
-export interface PathCounters {
-  readonly received: number;
-  readonly delivered: number;
-  /** Lost by chance or in the black hole. */
-  readonly lost: number;
-  readonly duplicated: number;
-  /** Dropped because too much was on its way. */
-  readonly overflowed: number;
-  /** The system did not take them, or the client's entry was gone. */
-  readonly unsent: number;
-}
 
 /** How to set up a relay. */
 export interface UdpRelayOptions {
@@ -87,18 +42,6 @@ interface InFlight {
   readonly client: Client;
 }
 
-interface Path {
-  conditions: PathConditions;
-  readonly line: DelayLine<InFlight>;
-  readonly counters: { -readonly [name in keyof PathCounters]: number };
-  /** Octets on their way. */
-  bytes: number;
-  /** When the last octet of the rate limit's queue has passed. */
-  busyUntilMs: number;
-  /** Due time of the last datagram that was to keep its place. */
-  lastDueMs: number;
-}
-
 /** A running relay. */
 export class UdpRelay {
   /** Where clients send to. */
@@ -106,7 +49,7 @@ export class UdpRelay {
   readonly #socket: DatagramSocket;
   readonly #options: UdpRelayOptions;
   readonly #clients = new Map<string, Client>();
-  readonly #paths: Readonly<Record<RelayDirection, Path>>;
+  readonly #paths: Readonly<Record<RelayDirection, ConditionedPath<InFlight>>>;
   #target: SocketAddress;
   #closed = false;
 
@@ -131,9 +74,7 @@ export class UdpRelay {
   /** Changes conditions of one direction, or of both; what is not named stays. Datagrams on their way are not touched. */
   setConditions(changes: Partial<PathConditions>, direction?: RelayDirection): void {
     for (const path of direction === undefined ? Object.values(this.#paths) : [this.#paths[direction]]) {
-      const conditions = { ...path.conditions, ...changes };
-      checkConditions(conditions);
-      path.conditions = conditions;
+      path.setConditions(changes);
     }
   }
 
@@ -159,27 +100,29 @@ export class UdpRelay {
 
   /** Datagrams on their way now, both directions together. */
   get inFlightCount(): number {
-    return this.#paths.forward.line.length + this.#paths.backward.line.length;
+    return this.#paths.forward.length + this.#paths.backward.length;
   }
 
   /** Loses everything on its way and frees all ports. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const path of Object.values(this.#paths)) path.line.clear();
+    for (const path of Object.values(this.#paths)) path.clear();
     const clients = [...this.#clients.values()];
     this.#clients.clear();
     await Promise.all([this.#socket.close(), ...clients.map(closeClient)]);
   }
 
-  #createPath(deliver: (item: InFlight) => void): Path {
-    return {
-      conditions: { ...perfectPath, ...this.#options.conditions },
-      line: new DelayLine(this.#options.clock, deliver),
-      bytes: 0,
-      counters: { received: 0, delivered: 0, lost: 0, duplicated: 0, overflowed: 0, unsent: 0 },
-      busyUntilMs: 0,
-      lastDueMs: 0,
-    };
+  #createPath(deliver: (item: InFlight) => void): ConditionedPath<InFlight> {
+    const { clock, entropy, conditions = {}, queueMax, queueBytesMax } = this.#options;
+    return new ConditionedPath({
+      clock,
+      entropy,
+      conditions,
+      bytesOf: ({ data }) => data.length,
+      deliver,
+      ...(queueMax === undefined ? {} : { queueMax }),
+      ...(queueBytesMax === undefined ? {} : { queueBytesMax }),
+    });
   }
 
   #receive(data: Uint8Array, from: SocketAddress): void {
@@ -191,7 +134,7 @@ export class UdpRelay {
     this.#clients.delete(name);
     this.#clients.set(name, client);
     if (this.#clients.size > (this.#options.clientsMax ?? 64)) this.#dropEldest();
-    this.#pass(this.#paths.forward, { data, client });
+    this.#paths.forward.pass({ data, client });
   }
 
   async #openSocket(name: string): Promise<DatagramSocket | undefined> {
@@ -203,7 +146,7 @@ export class UdpRelay {
         // Like a network's address translation: only the target reaches the client through this port.
         const isTarget = from.port === this.#target.port && from.address === this.#target.address;
         if (client === undefined || !isTarget) return;
-        this.#pass(this.#paths.backward, { data, client });
+        this.#paths.backward.pass({ data, client });
       });
       return socket;
     } catch {
@@ -219,46 +162,8 @@ export class UdpRelay {
     void closeClient(eldest[1]);
   }
 
-  #pass(path: Path, item: InFlight): void {
-    path.counters.received++;
-    const { conditions } = path;
-    // Chance is drawn for every datagram whatever the conditions, so that a change of one leaves the others' draws alone.
-    const [loss, duplication, reordering, jitter] = [0, 0, 0, 0].map(() =>
-      randomFraction(this.#options.entropy),
-    ) as [number, number, number, number];
-    if (conditions.blackhole || loss < conditions.loss) {
-      path.counters.lost++;
-      return;
-    }
-    const copies = duplication < conditions.duplication ? 2 : 1;
-    const bytes = copies * item.data.length;
-    const { queueMax = 4_096, queueBytesMax = 8_388_608 } = this.#options;
-    if (path.line.length + copies > queueMax || path.bytes + bytes > queueBytesMax) {
-      path.counters.overflowed++;
-      return;
-    }
-    const nowMs = this.#options.clock.monotonicMs();
-    if (conditions.rateBytesPerS > 0) {
-      const passMs = (item.data.length * 1000) / conditions.rateBytesPerS;
-      path.busyUntilMs = Math.max(nowMs, path.busyUntilMs) + passMs;
-    } else {
-      path.busyUntilMs = nowMs;
-    }
-    let dueMs = path.busyUntilMs + conditions.delayMs + jitter * conditions.jitterMs;
-    if (reordering < conditions.reordering) {
-      dueMs += conditions.reorderMs;
-    } else if (conditions.jitterMs === 0) {
-      dueMs = Math.max(dueMs, path.lastDueMs);
-      path.lastDueMs = dueMs;
-    }
-    if (copies === 2) path.counters.duplicated++;
-    path.bytes += bytes;
-    for (let copy = 0; copy < copies; copy++) path.line.push(item, dueMs);
-  }
-
   #sendForward({ data, client }: InFlight): void {
     const path = this.#paths.forward;
-    path.bytes -= data.length;
     void client.socket.then(async (socket) => {
       const sent = await socket?.send(data, this.#target);
       if (sent?.ok === true) path.counters.delivered++;
@@ -268,7 +173,6 @@ export class UdpRelay {
 
   #sendBackward({ data, client }: InFlight): void {
     const path = this.#paths.backward;
-    path.bytes -= data.length;
     void this.#socket.send(data, client.address).then((sent) => {
       if (sent.ok) path.counters.delivered++;
       else path.counters.unsent++;
@@ -278,15 +182,4 @@ export class UdpRelay {
 
 async function closeClient(client: Client): Promise<void> {
   await (await client.socket)?.close();
-}
-
-function checkConditions(conditions: PathConditions): void {
-  const { loss, duplication, reordering, delayMs, jitterMs, reorderMs, rateBytesPerS } = conditions;
-  for (const [name, value] of Object.entries({ loss, duplication, reordering })) {
-    if (!(value >= 0 && value <= 1)) throw new IoError(`${name} ${value}: a share from 0 to 1 is expected`);
-  }
-  for (const [name, value] of Object.entries({ delayMs, jitterMs, reorderMs, rateBytesPerS })) {
-    if (!(value >= 0 && Number.isFinite(value)))
-      throw new IoError(`${name} ${value}: a number from 0 on is expected`);
-  }
 }
