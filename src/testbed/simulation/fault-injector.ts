@@ -9,6 +9,8 @@
  *   slowCse, wrongAnswers   a CSE answers late; refuses, keeps silent, crashes in the middle, answers nonsense
  *   kills, powerCuts        the process of the gateway ends after some steps; handoverKills: in the middle of a handover
  *   diskErrors, diskFull    calls on the disk but reads fail; nothing more fits on it
+ *   readErrors, bitRot      reads fail; a bit flips or a sector is zeroed in what the buffer has written: what the gateway counts
+ *                           as corrupt may be missing, and no more
  *   wallSteps      the gateway's wall clock jumps        sensorGaps    the sensor is unplugged, then has much to tell
  *   strangers      datagrams that nobody understands     rival         somebody claims an epoch with our identity
  */
@@ -33,6 +35,8 @@ export interface FaultTargets {
   readonly disturbCse: (index: number, how: 'slow' | 'wrong', draw: Draw) => () => void;
   readonly endGateway: (how: Ending, steps: number, downMs: number) => void;
   readonly setLinkUp: (isUp: boolean) => void;
+  /** Spoils something that the buffer has written, and says what. */
+  readonly rotDisk: (draw: Draw) => string;
   readonly setDiskFull: (isFull: boolean) => void;
   readonly stepWall: (deltaMs: number) => void;
   readonly setSensorPlugged: (isPlugged: boolean) => void;
@@ -49,6 +53,7 @@ export class FaultInjector {
   /** By "from to": how much a path loses; 1 for all. */
   readonly #spells = new Map<string, number>();
   #diskErrorRate = 0;
+  #readErrorRate = 0;
   #isHealed = false;
   readonly #diskDraw: Draw;
   readonly #killDraw: Draw;
@@ -77,6 +82,7 @@ export class FaultInjector {
     this.#undo.clear();
     this.#spells.clear();
     this.#diskErrorRate = 0;
+    this.#readErrorRate = 0;
   }
 
   /** What happens to a datagram now; undefined when it does not arrive. */
@@ -95,9 +101,8 @@ export class FaultInjector {
 
   /** What goes wrong with a call on the disk. */
   onOperation({ kind, length }: FileOperation): FileFault | undefined {
-    // What cannot be read counts as damaged, and damage is loss: the buffer reports it, a simulation cannot judge it.
-    if (kind === 'read' || this.#diskErrorRate === 0) return undefined;
-    if (!this.#diskDraw.chance(this.#diskErrorRate)) return undefined;
+    const rate = kind === 'read' ? this.#readErrorRate : this.#diskErrorRate;
+    if (rate === 0 || !this.#diskDraw.chance(rate)) return undefined;
     if (kind === 'write' && this.#diskDraw.chance(0.3)) {
       return { kind: 'short', length: this.#diskDraw.whole(0, length), errno: 'EIO' };
     }
@@ -187,6 +192,8 @@ export class FaultInjector {
         };
       case 'diskErrors':
       case 'diskFull':
+      case 'readErrors':
+      case 'bitRot':
       case 'wallSteps':
       case 'sensorGaps':
       case 'strangers':
@@ -196,7 +203,15 @@ export class FaultInjector {
   }
 
   #strikeAtHome(
-    kind: 'diskErrors' | 'diskFull' | 'wallSteps' | 'sensorGaps' | 'strangers' | 'rival',
+    kind:
+      | 'diskErrors'
+      | 'diskFull'
+      | 'readErrors'
+      | 'bitRot'
+      | 'wallSteps'
+      | 'sensorGaps'
+      | 'strangers'
+      | 'rival',
     draw: Draw,
   ): () => void {
     const targets = this.#targets;
@@ -207,6 +222,14 @@ export class FaultInjector {
             this.#diskErrorRate = draw.spread(0.01, 0.9);
             return () => void (this.#diskErrorRate = 0);
           });
+      case 'readErrors':
+        return () =>
+          this.#spell('read errors', draw.spread(100, 5000), () => {
+            this.#readErrorRate = draw.spread(0.01, 0.9);
+            return () => void (this.#readErrorRate = 0);
+          });
+      case 'bitRot':
+        return () => targets.note(`bit rot: ${targets.rotDisk(draw)}`);
       case 'diskFull':
         return () =>
           this.#spell('disk full', draw.spread(200, 20_000), () => {

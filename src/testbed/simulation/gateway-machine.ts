@@ -17,6 +17,7 @@ import type { Host } from '../../host/host.ts';
 import type { DatagramSocket, Network } from '../../host/network.ts';
 import type { SerialLine, SerialLines } from '../../host/serial-line.ts';
 import type { FileFault, FileOperation } from '../simulated-filesystem.ts';
+import { sectorBytes } from '../simulated-disk.ts';
 import { SimulatedFilesystem } from '../simulated-filesystem.ts';
 import type { SimulatedClock } from '../simulated-clock.ts';
 import type { Draw } from './draw.ts';
@@ -110,6 +111,26 @@ export class GatewayMachine {
   /** Removes a file while no process runs, as an operator may. */
   forget(path: string): void {
     void this.#disk.remove(path);
+  }
+
+  /** Flips one bit of what the buffer has written, or zeroes a sector of it; says what. */
+  rot(draw: Draw): string {
+    const path = this.#disk.paths().find((name) => name.endsWith('/slots'));
+    if (path === undefined) return 'nothing';
+    const data = this.#disk.contentOf(path);
+    const written: number[] = [];
+    for (let at = 0; at < data.length; at += sectorBytes) {
+      if (data.subarray(at, at + sectorBytes).some((octet) => octet !== 0)) written.push(at / sectorBytes);
+    }
+    if (written.length === 0) return 'nothing';
+    const sector = draw.pick(written);
+    if (draw.chance(0.3)) {
+      this.#disk.zeroSector(path, sector);
+      return `sector ${sector} of ${path} is zero`;
+    }
+    const bit = (sector * sectorBytes + draw.whole(0, sectorBytes - 1)) * 8 + draw.whole(0, 7);
+    this.#disk.flipBit(path, bit);
+    return `bit ${bit} of ${path} is flipped`;
   }
 
   /** Steps the wall clock of this machine alone (I11). */

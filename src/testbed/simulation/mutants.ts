@@ -8,6 +8,8 @@ import type { FileHandle, Filesystem } from '../../host/filesystem.ts';
 import { Operation, ResourceType, ResponseStatusCode } from '../../onem2m/enums.ts';
 import type { RequestPrimitive, ResponsePrimitive } from '../../onem2m/primitives.ts';
 import type { CseTransport } from '../cse/cse-transport.ts';
+import { decodeServingEntry } from '../../handover/serving-record.ts';
+import { aeName } from './bundle-names.ts';
 import { passThrough } from './gateway-machine.ts';
 import type { Mutant, Simulation } from './simulation.ts';
 
@@ -66,6 +68,7 @@ export const mutants: readonly Mutant[] = [
       ),
   },
   { name: 'releasedBeforeClaim', wrapTransport: releasingEarly() },
+  { name: 'bundleSplit', wrapTransport: losingOneAe() },
 ];
 
 function changed(handle: FileHandle, changes: Partial<FileHandle>): FileHandle {
@@ -199,6 +202,29 @@ function releasingEarly(): Wrap {
             requestIdentifier: 'early-release',
             releaseVersionIndicator: '4',
             primitiveContent: { ae: { labels: ['baton:dev=gw1', 'baton:state=moved'] } },
+          },
+          { serialisation: 'cbor' },
+        );
+      },
+    );
+}
+
+/** The target of a claim loses one AE of the bundle, which is as if only the others had moved. */
+function losingOneAe(): Wrap {
+  return (_cseId, transport, simulation) =>
+    answering(
+      transport,
+      (_request, answer) => answer,
+      async (request) => {
+        if (!isClaim(request) || simulation.plan.aes === 1) return;
+        const { cse } = decodeServingEntry(request.primitiveContent?.contentInstance?.content);
+        await simulation.cses.find(cse.cseId)?.handle(
+          {
+            operation: Operation.delete,
+            to: `${cse.cseBaseName}/${aeName(1)}`,
+            from: 'COperator',
+            requestIdentifier: 'split',
+            releaseVersionIndicator: '4',
           },
           { serialisation: 'cbor' },
         );

@@ -6,6 +6,9 @@
 import { decodeServingEntry } from '../../handover/serving-record.ts';
 import type { ServingEntry } from '../../handover/serving-record.ts';
 import { Operation } from '../../onem2m/enums.ts';
+import { readingsOf } from '../../uplink/batch-instance.ts';
+import type { InstanceReading } from '../../uplink/batch-instance.ts';
+import { parseInstanceName } from '../../uplink/batch.ts';
 import { inDoubtLabel } from '../../uplink/stream-lane.ts';
 import { fakeSensorValue } from '../sensor/fake-sensor.ts';
 import type { CseEvent } from '../cse/cse-core.ts';
@@ -36,6 +39,10 @@ interface Copy {
 export interface ObserverOptions {
   readonly seed: number;
   readonly device: string;
+  /** Names of the AEs of the bundle, the gateway's own first. */
+  readonly aes: readonly string[];
+  /** Whether the gateway may write at a CSE before it has claimed the epoch. */
+  readonly isDeferred: boolean;
   readonly streams: readonly string[];
   readonly nowMs: () => number;
   /** Whether a CSE holds a resource at this moment. */
@@ -59,6 +66,8 @@ export class Observer {
   readonly #lastNumbers = new Map<string, { number: number; epoch: number }>();
   /** By stream: numbers of the sensor that some CSE has taken. */
   readonly #arrived = new Map<string, Set<number>>();
+  /** CSEs that were used without a claim, as the gateway told. */
+  readonly #provisional = new Set<string>();
   readonly #evicted = new Map<string, number>();
   #newest: ServingEntry | undefined;
   #fencedMs: number | undefined;
@@ -83,6 +92,11 @@ export class Observer {
   /** The gateway told that it gave up so many records. */
   noteEvicted(stream: string, count: number): void {
     this.#evicted.set(stream, this.evicted(stream) + count);
+  }
+
+  /** The gateway told that it uses a CSE before its claim is made: what it writes there says epoch 0. */
+  noteProvisional(cseId: string): void {
+    this.#provisional.add(cseId);
   }
 
   /** Records of a stream that the gateway told to have given up. */
@@ -120,11 +134,11 @@ export class Observer {
 
   #seeInstance(event: Instance): void {
     const [, owner, container = '', name = ''] = event.path.split('/');
-    const { device } = this.#options;
+    const { device, aes } = this.#options;
     if (owner === `${device}-home` && container === 'serving') this.#seeClaim(event, name);
-    if (owner !== device || container === 'cmd') return;
+    if (!aes.includes(owner ?? '') || container === 'cmd') return;
     this.instances += 1;
-    this.#seeRecord(event, container, name);
+    this.#seeInstanceOf(event, container, name);
   }
 
   #seeClaim(event: Instance, name: string): void {
@@ -139,13 +153,25 @@ export class Observer {
     this.#newest = entry;
   }
 
-  #seeRecord(event: Instance, container: string, name: string): void {
-    const { cseId, path, labels } = event;
-    const content = event.content as { v: unknown; q: number; e: number; n?: number };
+  #seeInstanceOf(event: Instance, container: string, name: string): void {
+    const isLabelled = event.labels.includes(inDoubtLabel);
+    const logId = parseInstanceName(name)?.logId ?? '';
+    for (const reading of readingsOf(name, event.content)) {
+      this.#seeRecord(event, container, `${logId}-${reading.seq}`, reading, isLabelled);
+    }
+  }
+
+  #seeRecord(
+    { cseId, path }: Instance,
+    container: string,
+    name: string,
+    reading: InstanceReading,
+    isLabelled: boolean,
+  ): void {
     const stream = container.replace(/\.history$/u, '');
-    const isLabelled = labels.includes(inDoubtLabel);
-    this.#judgeEpoch(cseId, path, content.e);
-    this.#judgeOrder(cseId, container, stream === 'results' ? content.q : (content.n ?? 0), content.e);
+    this.#judgeEpoch(cseId, path, reading.epoch);
+    const number = stream === 'results' ? reading.seq : (reading.producerSeq ?? 0);
+    this.#judgeOrder(cseId, container, number, reading.epoch);
     const copies = this.#copies.get(`${stream}/${name}`) ?? [];
     for (const copy of copies) {
       const isLive = (): boolean => this.#options.holds(copy.cseId, copy.path);
@@ -157,11 +183,11 @@ export class Observer {
     }
     copies.push({ cseId, path, isLabelled });
     this.#copies.set(`${stream}/${name}`, copies);
-    if (stream === 'results') this.#seeResult(content.v, name);
-    else this.#seeReading(stream, content, name);
+    if (stream === 'results') this.#seeResult(reading.value, name);
+    else this.#seeReading(stream, reading, name);
   }
 
-  #seeReading(stream: string, { n, v }: { n?: number; v: unknown }, name: string): void {
+  #seeReading(stream: string, { producerSeq: n, value }: InstanceReading, name: string): void {
     if (!this.#options.streams.includes(stream) || n === undefined) {
       this.violate('I1', `a reading of ${stream} that no sensor made`);
       return;
@@ -172,7 +198,7 @@ export class Observer {
       this.violate('I2', `reading ${n} of ${stream} was stored twice, as ${known} and ${name}`);
     }
     this.#namesOf.set(key, name);
-    if (v !== fakeSensorValue(this.#options.seed, stream, n)) {
+    if (value !== fakeSensorValue(this.#options.seed, stream, n)) {
       this.violate('I1', `reading ${n} of ${stream} has another value than the sensor sent`);
     }
     const arrived = this.#arrived.get(stream) ?? new Set<number>();
@@ -194,7 +220,10 @@ export class Observer {
   /** What is written under an epoch goes to the CSE that the record names for it (I4, I6). */
   #judgeEpoch(cseId: string, path: string, epoch: number): void {
     const claim = this.claims.get(epoch);
-    if (claim === undefined)
+    if (epoch === 0 && this.#options.isDeferred) {
+      if (!this.#provisional.has(cseId))
+        this.violate('I4', `${path} at ${cseId} says it is provisional, which nobody told`);
+    } else if (claim === undefined)
       this.violate('I6', `${path} was written under epoch ${epoch}, which nobody claimed`);
     else if (claim.cse.cseId !== cseId) {
       const holder = claim.cse.cseId;

@@ -29,6 +29,8 @@ export const faultKinds = [
   'powerCuts',
   'diskErrors',
   'diskFull',
+  'readErrors',
+  'bitRot',
   'wallSteps',
   'sensorGaps',
   'strangers',
@@ -44,6 +46,12 @@ export interface PlannedStream {
   readonly durability: 'A' | 'B' | 'C';
   readonly order: 'inOrder' | 'liveFirst';
   readonly periodMs: number;
+  /** Readings that may share one instance; undefined for one each. */
+  readonly batch: { readonly max: number; readonly spanMs: number } | undefined;
+  /** Age at which a reading is given up; mostly none. */
+  readonly ttlMs: number | undefined;
+  /** AE of the bundle that it is under, by its number; 0 is the gateway's own. */
+  readonly ae: number;
 }
 
 /** The world of one run. */
@@ -54,6 +62,12 @@ export interface SimulationPlan {
   /** MN-CSEs beside the one IN-CSE. */
   readonly mnCount: number;
   readonly streams: readonly PlannedStream[];
+  /** AEs of the bundle, the gateway's own among them. */
+  readonly aes: number;
+  /** Whether a claim may follow the switch while the IN-CSE is out of reach. */
+  readonly claim: 'required' | 'deferred';
+  /** Whether the bundle is prepared ahead at the best alternative. */
+  readonly hasStandby: boolean;
   /** Whether a modem measures a radio field, so that the decision moves the gateway; orders move it in any case. */
   readonly hasRadio: boolean;
   /** Mean time between two orders for a handover. */
@@ -89,11 +103,16 @@ export function planOf(options: PlanOptions): SimulationPlan {
   const { seed, handovers = handoversPerSeed, without = [] } = options;
   const entropy = new SeededEntropy(seed).fork('plan');
   const draw = new Draw(entropy.fork('world'));
+  const bundle = new Draw(entropy.fork('bundle'));
+  const aes = bundle.chance(0.6) ? 1 : Math.round(bundle.spread(2, 40));
   return {
     seed,
     handovers,
     mnCount: draw.whole(2, 6),
-    streams: drawStreams(new Draw(entropy.fork('streams'))),
+    streams: drawStreams(new Draw(entropy.fork('streams')), aes),
+    aes,
+    claim: bundle.chance(0.2) ? 'deferred' : 'required',
+    hasStandby: bundle.chance(0.3),
     hasRadio: draw.chance(0.3),
     orderMs: draw.spread(1500, 15_000),
     commandMs: draw.spread(2000, 20_000),
@@ -108,13 +127,18 @@ export function planOf(options: PlanOptions): SimulationPlan {
   };
 }
 
-function drawStreams(draw: Draw): PlannedStream[] {
+function drawStreams(draw: Draw, aes: number): PlannedStream[] {
   const count = draw.whole(1, 4);
   return Array.from({ length: count }, (_, index) => ({
     name: `stream${index + 1}`,
     durability: draw.pick(['A', 'A', 'B', 'B', 'C'] as const),
     order: draw.chance(0.4) ? 'liveFirst' : 'inOrder',
     periodMs: Math.round(draw.chance(0.15) ? draw.spread(150, 1500) : draw.spread(1500, 30_000)),
+    batch: draw.chance(0.25)
+      ? { max: draw.whole(2, 16), spanMs: Math.round(draw.spread(200, 20_000)) }
+      : undefined,
+    ttlMs: draw.chance(0.1) ? Math.round(draw.spread(5000, 120_000)) : undefined,
+    ae: draw.chance(0.5) ? draw.whole(0, aes - 1) : 0,
   }));
 }
 

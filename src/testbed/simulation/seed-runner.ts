@@ -58,6 +58,8 @@ export interface SeedTotals {
   resets: number;
   readings: number;
   commands: number;
+  /** Damage on the disk that the gateway told of. */
+  damages: number;
   /** Readings at two CSEs of which one copy says that it was in doubt. */
   labelledDoubles: number;
   virtualHours: number;
@@ -82,7 +84,17 @@ export async function runSeeds(options: SeedRunnerOptions): Promise<SeedTotals> 
 class SeedRunner {
   readonly #options: SeedRunnerOptions;
   readonly #totals: SeedTotals = {
-    ...{ seeds: 0, completed: 0, rolledBack: 0, fenced: 0, kills: 0, powerCuts: 0, failures: 0, resets: 0 },
+    ...{
+      seeds: 0,
+      completed: 0,
+      rolledBack: 0,
+      fenced: 0,
+      kills: 0,
+      powerCuts: 0,
+      failures: 0,
+      resets: 0,
+      damages: 0,
+    },
     ...{ readings: 0, commands: 0, labelledDoubles: 0, virtualHours: 0, restSecondsMax: 0, violations: 0 },
     triggers: {},
     failing: [],
@@ -187,7 +199,16 @@ class SeedRunner {
       ...{ seed, handovers: perSeed, without, faults: {}, trace: '' },
       violations: [{ invariant: 'I12', text, atMs: 0 }],
       counts: {
-        ...{ completed: 0, rolledBack: 0, fenced: 0, kills: 0, powerCuts: 0, failures: 0, resets: 0 },
+        ...{
+          completed: 0,
+          rolledBack: 0,
+          fenced: 0,
+          kills: 0,
+          powerCuts: 0,
+          failures: 0,
+          resets: 0,
+          damages: 0,
+        },
         triggers: {},
       },
       ...{ readings: 0, commands: 0, labelledDoubles: 0, virtualMs: 0, restMs: 0 },

@@ -60,7 +60,10 @@ export class SimulatedNetwork {
     }
     const socket = new SimulatedSocket(local, station, {
       send: (data, to) => this.#send(data, local, to),
-      close: () => void this.#sockets.delete(keyOf(local)),
+      close: () => {
+        this.#sockets.delete(keyOf(local));
+        station.forget(socket);
+      },
     });
     this.#sockets.set(keyOf(local), socket);
     return socket;
@@ -116,6 +119,16 @@ export class Station implements Network {
     }
   }
 
+  /** Sockets that are open. */
+  get openCount(): number {
+    return this.#open.size;
+  }
+
+  /** A socket is closed. For `SimulatedNetwork` only. */
+  forget(socket: SimulatedSocket): void {
+    this.#open.delete(socket);
+  }
+
   resolve(host: string): Promise<string> {
     return Promise.resolve(host);
   }
@@ -126,8 +139,7 @@ export class Station implements Network {
 
   /** Closes every socket at once, as the end of a process does. */
   end(): void {
-    for (const socket of this.#open) void socket.close();
-    this.#open.clear();
+    for (const socket of [...this.#open]) void socket.close();
   }
 }
 

@@ -6,7 +6,7 @@
  *
  * What is the real thing: everything that `Gateway` is composed of, down to its CoAP endpoint, and the CSEs' endpoints as
  * well. What is simulated: datagrams, the disk, serial lines, clocks, chance. What is not: sockets, DNS and DTLS, MQTT, more
- * than one link, the machine's speed (no step takes time), bit rot, clocks that run at different speeds.
+ * than one link, the machine's speed (no step takes time), clocks that run at different speeds.
  */
 import { millis } from '../../base/units.ts';
 import { parseConfig } from '../../gateway/load-config.ts';
@@ -25,6 +25,7 @@ import { FakeSensor } from '../sensor/fake-sensor.ts';
 import { SimulatedClock } from '../simulated-clock.ts';
 import { SimulatedSerialLines } from '../simulated-serial-lines.ts';
 import type { SimulatedDevice } from '../simulated-serial-lines.ts';
+import { aeName, aeNames, bundleConfig, device } from './bundle-names.ts';
 import { Draw } from './draw.ts';
 import { FaultInjector } from './fault-injector.ts';
 import { GatewayMachine } from './gateway-machine.ts';
@@ -35,13 +36,12 @@ import { SimulatedNetwork } from './simulated-network.ts';
 import type { Station } from './simulated-network.ts';
 import { TraceHash } from './trace-hash.ts';
 
-/** Name of the simulated gateway. */
-export const device = 'gw1';
-
 const gatewayAddress = '10.0.1.1';
 const gatewayPort = 40_000;
 const sensorPath = '/dev/sensor';
 const modemPath = '/dev/modem';
+/** No transaction takes longer, restarts of the gateway included. */
+const transactionMsMax = 120_000;
 const journalPath = '/data/state/handover.journal';
 
 /** A defect put between the gateway and its world, to see that it is found; see `mutants.ts`. */
@@ -61,6 +61,8 @@ export interface SimulationCounts {
   /** Ends of the process by itself, for example when the disk refused at its start. */
   failures: number;
   resets: number;
+  /** Damage on the disk that the gateway told of. */
+  damages: number;
   readonly triggers: Record<string, number>;
 }
 
@@ -73,7 +75,7 @@ export class Simulation {
   readonly machine: GatewayMachine;
   readonly sensor: FakeSensor;
   readonly counts: SimulationCounts = {
-    ...{ completed: 0, rolledBack: 0, fenced: 0, kills: 0, powerCuts: 0, failures: 0, resets: 0 },
+    ...{ completed: 0, rolledBack: 0, fenced: 0, kills: 0, powerCuts: 0, failures: 0, resets: 0, damages: 0 },
     triggers: {},
   };
   readonly trace: TraceHash = new TraceHash();
@@ -83,6 +85,8 @@ export class Simulation {
   readonly #lines: SimulatedSerialLines;
   readonly #onNote: (atMs: number, text: string) => void;
   readonly #forgotten = new Set<string>();
+  /** When a CSE started last without what it held. */
+  readonly #forgotMs = new Map<string, number>();
   #sensorDevice: SimulatedDevice;
   #downMs = 1000;
   #commandCount = 0;
@@ -112,7 +116,9 @@ export class Simulation {
     this.observer = new Observer({
       seed: plan.seed,
       device,
+      aes: aeNames(plan),
       streams: plan.streams.map(({ name }) => name),
+      isDeferred: plan.claim === 'deferred',
       nowMs: () => clock.monotonicMs(),
       holds: (cseId, path) => this.cses.find(cseId)?.find(path) !== undefined,
     });
@@ -121,7 +127,10 @@ export class Simulation {
       cellsOf: (index) => cellsOf(plan, index),
       isSilent: plan.pollMs !== undefined,
       onEvent: (event) => this.#seeCse(event),
-      onForgot: (cseId) => this.observer.forget(cseId),
+      onForgot: (cseId) => {
+        this.#forgotMs.set(cseId, clock.monotonicMs());
+        this.observer.forget(cseId);
+      },
       ...(mutant?.wrapTransport && {
         wrapTransport: (cseId, transport) => mutant.wrapTransport?.(cseId, transport, this) ?? transport,
       }),
@@ -214,6 +223,11 @@ export class Simulation {
     for (const cse of this.cses.all) await cse.stop();
   }
 
+  /** Sockets that the gateway has open. */
+  get openSockets(): number {
+    return this.#station.openCount;
+  }
+
   status(): GatewayStatus | undefined {
     return this.machine.gateway?.status();
   }
@@ -285,15 +299,35 @@ export class Simulation {
     this.note(`gateway ${JSON.stringify(event)}`);
     if (event.kind === 'phase') this.#faults.onPhase();
     if (event.kind === 'eviction') this.observer.noteEvicted(event.stream, event.count);
-    if (event.kind === 'alarm' && event.active && event.text.startsWith('fenced: ')) {
-      this.observer.setFenced(this.clock.monotonicMs());
-    }
+    if (event.kind === 'damage') this.counts.damages += 1;
+    if (event.kind === 'alarm' && event.active) this.#seeAlarm(event.text);
     if (event.kind !== 'handoverEnded') return;
+    if (event.outcome === 'completed') this.#judgeWhole(event.target, event.elapsedMs);
     const { counts } = this;
     counts.triggers[event.trigger] = (counts.triggers[event.trigger] ?? 0) + 1;
     if (event.outcome === 'completed') counts.completed += 1;
     else if (event.outcome === 'rolledBack') counts.rolledBack += 1;
     else counts.fenced += 1;
+  }
+
+  /** A transaction has ended (I5): its target has the bundle whole, unless it has lost its memory since it began. */
+  #judgeWhole(target: string, elapsedMs: number): void {
+    const cse = this.cses.find(target);
+    const forgotMs = this.#forgotMs.get(target) ?? Number.NEGATIVE_INFINITY;
+    // What went before a restart of the gateway is not in its own count.
+    const beganMs = this.clock.monotonicMs() - Math.max(elapsedMs, transactionMsMax);
+    if (cse === undefined || forgotMs >= beganMs) return;
+    const missing = aeNames(this.plan).filter(
+      (name) => cse.find(`${cse.settings.cseBaseName}/${name}`) === undefined,
+    );
+    if (missing.length > 0)
+      this.observer.violate('I5', `the handover to ${target} has ended, which lacks ${missing.join(', ')}`);
+  }
+
+  #seeAlarm(text: string): void {
+    if (text.startsWith('fenced: ')) this.observer.setFenced(this.clock.monotonicMs());
+    const provisional = /; (\S+) is used provisionally$/u.exec(text)?.[1];
+    if (provisional !== undefined) this.observer.noteProvisional(provisional);
   }
 
   #gatewayEnded(how: 'kill' | 'powerCut' | 'failed', reason: string): void {
@@ -350,6 +384,7 @@ export class Simulation {
         machine.end(how, steps);
       },
       setLinkUp: (isUp) => void (this.#station.isUp = isUp),
+      rotDisk: (draw) => machine.rot(draw),
       setDiskFull: (isFull) =>
         machine.setCapacity(isFull ? machine.disk.usedBytes : Number.POSITIVE_INFINITY),
       stepWall: (deltaMs) => machine.stepWall(deltaMs),
@@ -393,9 +428,15 @@ function configOf(plan: SimulationPlan, inPointOfAccess: string): GatewayConfig 
       {
         name: 'sensor',
         serialLine: { path: sensorPath, format: 'json', acknowledge: true },
-        streams: plan.streams.map(({ name, durability, order }) => ({ name, class: durability, order })),
+        streams: plan.streams.map(({ name, durability, order, batch, ttlMs, ae }) => ({
+          ...{ name, class: durability, order },
+          ...(ae === 0 ? {} : { ae: aeName(ae) }),
+          ...(batch === undefined ? {} : { batch }),
+          ...(ttlMs === undefined ? {} : { ttlMs }),
+        })),
       },
     ],
+    ...bundleConfig(plan),
     buffer: { quotaBytes: plan.quotaBytes, segmentBytes: 16_384 },
     uplink: { deadlineMs: whole(plan.deadlineMs) },
     decision: { discoveryPeriodMs: 15_000, minimumStayMs: 1000, penaltyMs: 2000 },
@@ -403,6 +444,8 @@ function configOf(plan: SimulationPlan, inPointOfAccess: string): GatewayConfig 
       phaseDeadlineMs: whole(plan.phaseDeadlineMs),
       switchDeadlineMs: whole(plan.switchDeadlineMs),
       graceMs: whole(plan.graceMs),
+      claim: plan.claim,
+      ...(plan.hasStandby ? { standby: { enabled: true, holdMs: 1000, refreshMs: 10_000 } } : {}),
     },
     ...(plan.pollMs === undefined ? {} : { downlink: { pollMs: plan.pollMs } }),
   };
