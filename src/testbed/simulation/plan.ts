@@ -104,6 +104,7 @@ export function planOf(options: PlanOptions): SimulationPlan {
   const entropy = new SeededEntropy(seed).fork('plan');
   const draw = new Draw(entropy.fork('world'));
   const bundle = new Draw(entropy.fork('bundle'));
+  const delayMs = new Draw(entropy.fork('delay')).spread(2, 120);
   const aes = bundle.chance(0.6) ? 1 : Math.round(bundle.spread(2, 40));
   return {
     seed,
@@ -116,9 +117,10 @@ export function planOf(options: PlanOptions): SimulationPlan {
     hasRadio: draw.chance(0.3),
     orderMs: draw.spread(1500, 15_000),
     commandMs: draw.spread(2000, 20_000),
-    delayMs: draw.spread(2, 120),
+    delayMs,
     graceMs: draw.spread(5000, 600_000),
-    phaseDeadlineMs: draw.spread(1500, 5000),
+    // A large bundle over a long way takes many rounds of requests: who has one allows for them.
+    phaseDeadlineMs: draw.spread(1500, 5000) + aes * delayMs,
     switchDeadlineMs: draw.spread(100, 2000),
     deadlineMs: draw.spread(1000, 4000),
     pollMs: draw.chance(0.15) ? Math.round(draw.spread(500, 3000)) : undefined,
