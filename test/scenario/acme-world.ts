@@ -18,6 +18,8 @@ const names: Readonly<Record<SeatKind, readonly AcmeName[]>> = {
 };
 /** ACME answers before it has written to disk, which it does within a second. */
 const lateWriteMs = millis(1_500);
+const retriesMax = 5;
+const retryMs = millis(300);
 
 /** Starts the CSEs; they are up when this resolves. */
 export async function openAcmeWorld(
@@ -29,7 +31,10 @@ export async function openAcmeWorld(
     onDisk: names.mortal,
     closed: names.closed,
   });
-  await network.untilReady();
+  await network.untilReady().catch(async (error: unknown) => {
+    await network.stop();
+    throw error;
+  });
   const lent = new Set<AcmeName>();
   const isFree = (name: AcmeName, kind: SeatKind): boolean => kind === 'lasting' || !lent.has(name);
   return {
@@ -91,12 +96,28 @@ async function openGround(
     mns,
     held: (wanted) => {
       const alive = [inCse, ...mns].filter(({ isAlive }) => isAlive);
-      const aes = alive.flatMap((seat) => wanted.map((name) => [seat.name as AcmeName, name] as const));
-      return heldBelow(network, host.clock, aes);
+      const aes = alive.flatMap(({ name: cse }) =>
+        wanted
+          .filter((name) => name.endsWith('-home') === (cse === 'in'))
+          .map((name) => [cse as AcmeName, name] as const),
+      );
+      return patiently(host, () => heldBelow(network, host.clock, aes));
     },
     close: async () => {
       for (const seat of [...mns, inCse]) await seat.close();
       giveBack();
     },
   };
+}
+
+/** ACME answers 500 now and then to a RETRIEVE of a tree that changes meanwhile. */
+async function patiently<T>({ clock }: Host, work: () => Promise<T>): Promise<T> {
+  for (let left = retriesMax; ; left--) {
+    try {
+      return await work();
+    } catch (error) {
+      if (left === 0) throw error;
+      await sleep(clock, retryMs);
+    }
+  }
 }

@@ -286,8 +286,9 @@ export function isSettled({ serving, handover }: GatewayStatus): boolean {
   return serving !== undefined && handover === undefined;
 }
 
-function describe({ handover, serving, alarms, buffer }: GatewayStatus): string {
+function describe({ handover, serving, alarms, service, streams: each }: GatewayStatus): string {
   const doing = JSON.stringify(handover ?? serving ?? 'detached').slice(0, 300);
   const told = alarms.map(({ text }) => text).join('; ') || 'none';
-  return `the gateway is ${doing}, ${buffer.pending} pending, alarms: ${told.slice(0, 600)}`;
+  const waiting = each.filter(({ pending }) => pending > 0).map(({ name, pending }) => `${pending} ${name}`);
+  return `the gateway is ${doing}, path ${service.state}, answer in ${service.responseMs} ms, pending: ${waiting.join(', ') || 'none'}, alarms: ${told.slice(0, 600)}`;
 }

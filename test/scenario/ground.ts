@@ -127,4 +127,4 @@ export interface World {
 }
 
 /** Time in which a process under test comes to rest on a machine that has other things to do. */
-export const settleMs: Millis = millis(30_000);
+export const settleMs: Millis = millis(60_000);

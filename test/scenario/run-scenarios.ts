@@ -15,7 +15,7 @@ import { NotRunError, endCommands } from '../real/programs.ts';
 import { openAcmeWorld } from './acme-world.ts';
 import { scenarioDifferences } from './differences.ts';
 import type { CseMaker, World } from './ground.ts';
-import { runScenario } from './scenario.ts';
+import { endScenarios, runScenario } from './scenario.ts';
 import type { Outcome } from './scenario.ts';
 import { scenarios } from './scenarios.ts';
 import { createTestbedWorld } from './testbed-world.ts';
@@ -71,7 +71,9 @@ async function runHalf(cse: CseMaker, parallel: number): Promise<Half> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.once(signal, () => {
       endCommands();
-      void Promise.resolve(world?.close()).finally(() => process.exit(interruptedCode));
+      void endScenarios()
+        .then(() => world?.close())
+        .finally(() => process.exit(interruptedCode));
     });
   }
   try {

@@ -33,8 +33,16 @@ export interface Outcome {
   readonly ms: number;
 }
 
-const scenarioMs = millis(150_000);
+/** For a scenario of half a minute on a machine that has other things to do. */
+const scenarioMs = millis(240_000);
 const closeMs = millis(60_000);
+
+const open = new Set<Stage>();
+
+/** Ends what scenarios have started that are under way, as an interruption does. */
+export async function endScenarios(): Promise<void> {
+  await Promise.allSettled([...open].map((stage) => stage.close()));
+}
 
 /** Runs a scenario in a world; never rejects. */
 export async function runScenario(host: Host, world: World, scenario: Scenario): Promise<Outcome> {
@@ -43,11 +51,13 @@ export async function runScenario(host: Host, world: World, scenario: Scenario):
   const ground = await world.open(seats);
   const beganMs = clock.monotonicMs();
   const stage = new Stage({ host, maker: world.maker, ground, device: name, seed: hashText(name) % 1000 });
+  open.add(stage);
   const outcome = await withDeadline(clock, scenarioMs, name, scenario.run(stage)).then(
     (notes) => ({ isWell: true, notes }),
     (error: unknown) => ({ isWell: false, notes: [errorText(error), ...stage.notices.slice(-6)] }),
   );
   const ended = await withDeadline(clock, closeMs, 'end', stage.close()).then(() => [], errorText);
+  open.delete(stage);
   const ms = Math.round(clock.monotonicMs() - beganMs);
   if (typeof ended === 'string')
     return { name, what, result: 'failed', notes: [ended, ...outcome.notes], ms };
