@@ -10,8 +10,12 @@
  * many are useful at a CSE that works serially follows from the length of the way to it.
  *
  * Requests beyond the window wait here, in order within their queue, the queues in turn. Those without a queue (handover,
- * claim, heartbeat, commands) go first and have a place of their own beside the window. All of it is bounded: what does not
- * get its turn in time, or finds too many waiting, ends as `busy` and has never left. A cancelled one leaves its queue.
+ * claim, heartbeat, commands) go first and have a place of their own beside the window. They come in bursts, such as the
+ * resources of a bundle, after which there is silence for long: a window that grows from burst to burst would cost a handover
+ * round trips. So they may fill `burst` places at once, about what RFC 6928 lets TCP send at first (10 segments, requests
+ * having some 300 octets); each sign of too much halves that, each answer in time gives one place back. All of it is bounded:
+ * what does not get its turn in time, or finds too many waiting, ends as `busy` and has never left. A cancelled one leaves its
+ * queue.
  */
 import { err } from '../base/result.ts';
 import type { Result } from '../base/result.ts';
@@ -29,11 +33,19 @@ export interface WindowSettings {
   readonly max: number;
   /** Places beside the window for requests without a queue. */
   readonly reserved: number;
+  /** Requests in flight up to which those without a queue need no place in the window. */
+  readonly burst: number;
   /** Requests that may wait. */
   readonly waitingMax: number;
 }
 
-export const defaultWindowSettings: WindowSettings = { first: 2, max: 16, reserved: 1, waitingMax: 256 };
+export const defaultWindowSettings: WindowSettings = {
+  first: 2,
+  max: 16,
+  reserved: 1,
+  burst: 48,
+  waitingMax: 256,
+};
 
 /** What a window holds now. */
 export interface WindowLoad {
@@ -63,6 +75,7 @@ export class RequestWindow {
   /** In the order of their turns. */
   readonly #queues = new Map<string, Waiting[]>();
   #limit: number;
+  #burst: number;
   /** Below it the window grows by one with each answer. */
   #threshold = Number.POSITIVE_INFINITY;
   #cutMs = Number.NEGATIVE_INFINITY;
@@ -75,6 +88,7 @@ export class RequestWindow {
     this.#clock = clock;
     this.#settings = settings;
     this.#limit = Math.min(settings.first, settings.max);
+    this.#burst = settings.burst;
   }
 
   get load(): WindowLoad {
@@ -155,6 +169,7 @@ export class RequestWindow {
     } else this.#best.nowMs = Math.min(this.#best.nowMs, tookMs);
     const smoothedMs = 0.75 * (this.#smoothedMs ?? tookMs) + 0.25 * tookMs;
     this.#smoothedMs = smoothedMs;
+    if (!isReading) this.#burst = Math.min(this.#settings.burst, this.#burst + 1);
     const bestMs = Math.min(this.#best.nowMs, this.#best.beforeMs);
     const queued = smoothedMs > 0 ? this.#limit * (1 - bestMs / smoothedMs) : 0;
     if (queued > queuedMax && isReading) this.#limit = Math.max(1, this.#limit - 1 / this.#limit);
@@ -171,13 +186,15 @@ export class RequestWindow {
     this.#cutMs = this.#clock.monotonicMs();
     this.#limit = Math.max(1, this.#limit / 2);
     this.#threshold = this.#limit;
+    this.#burst = Math.floor(this.#burst / 2);
   }
 
   #pump(): void {
     for (;;) {
       const places = Math.floor(this.#limit) - this.#inFlight;
+      const controlPlaces = Math.max(places + this.#settings.reserved, this.#burst - this.#inFlight);
       const next =
-        places + this.#settings.reserved > 0 && this.#control.length > 0
+        controlPlaces > 0 && this.#control.length > 0
           ? this.#control[0]
           : places > 0
             ? this.#nextInTurn()

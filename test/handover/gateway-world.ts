@@ -174,7 +174,7 @@ export class GatewayWorld {
   }
 
   /** Labels of an AE at a CSE; undefined where it is not. */
-  labelsAt(cseId: string, ae = device): readonly string[] | undefined {
+  labelsAt(cseId: string, ae: string = device): readonly string[] | undefined {
     const cse = this.cses.find(cseId);
     const found = cse?.find(`${cse.settings.cseBaseName}/${ae}`);
     return found === undefined ? undefined : ((found.attributes.labels ?? []) as string[]);

@@ -159,9 +159,34 @@ void t.test('what halves the window', async (t) => {
   t.equal(idle.load.limit, 2, 'a window that is not needed does not grow');
 });
 
+void t.test('a burst of signalling', async (t) => {
+  const peer = new Peer();
+  peer.rttMs = 40;
+  const window = peer.window();
+  const burst = async (count: number): Promise<number> => {
+    const beganMs = peer.clock.monotonicMs();
+    const all = Array.from({ length: count }, () =>
+      window.send(peer.binding, requestTo('x'), { deadlineMs: millis(3000) }),
+    );
+    await peer.clock.advanceUntil(Promise.all(all), 5000);
+    return (peer.clock.monotonicMs() - beganMs) / peer.rttMs;
+  };
+  t.equal(await burst(30), 1, 'goes in one round trip');
+  t.equal(await burst(32), 1);
+  t.ok((await burst(120)) <= 5, 'what is beyond it follows');
+  peer.answer = () => 'deadline';
+  await burst(1);
+  peer.answer = () => undefined;
+  peer.inFlightMax = 0;
+  await burst(30);
+  t.ok(peer.inFlightMax < 30, `after a sign of too much at most ${peer.inFlightMax} go together`);
+  await burst(30);
+  t.equal(await burst(30), 1, 'answers in time give the places back');
+});
+
 void t.test('whose turn it is', async (t) => {
   const peer = new Peer();
-  const window = peer.window({ first: 1, max: 1 });
+  const window = peer.window({ first: 1, max: 1, burst: 0 });
   const sent: Promise<Outcome>[] = [];
   const send = (to: string, queue?: string): void => {
     const options = { deadlineMs: millis(3000), ...(queue === undefined ? {} : { queue }) };
@@ -182,7 +207,7 @@ void t.test('whose turn it is', async (t) => {
   );
   t.same(window.load, { limit: 1, inFlight: 0, waiting: 0 });
 
-  const wide = peer.window({ first: 4, max: 4 });
+  const wide = peer.window({ first: 4, max: 4, burst: 0 });
   peer.arrived.length = 0;
   const level = ['p1', 'p2', 'p3', 'p4', 'p5', 'p6'].map((to) =>
     wide.send(peer.binding, requestTo(to), { deadlineMs: millis(3000) }),

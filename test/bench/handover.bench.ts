@@ -1,0 +1,283 @@
+// What a handover costs, with the real gateway and real CoAP datagrams on a virtual clock, so that the figures do not depend on
+// the machine: a disk and processors take no time, a path delays each datagram by 20 ms, so that a round trip is 40 ms.
+//
+//   npm run bench -- handover [--quick] [--check] [--json]
+//
+//   signalling  from the order to the switch, for bundles of 1, 10 and 40 AEs (each one ACP, two containers, one
+//               subscription), at a target that knows nothing of us and at a warm standby: round trips, requests, octets
+//   uplink      the longest time without a new reading at any CSE around a handover, beside the period of the readings
+//   downlink    a command every 10 ms at the CSE that the newest claim in the serving record names: by how much the latest
+//               delivery of a handover exceeds the normal one. Where the serving CSE falls silent the time counts from the
+//               decision: nobody can deliver before, and the commands that it took meanwhile wait there
+//
+// --quick makes fewer handovers; --check ends with 1 when a bound is missed.
+import { setMaxListeners } from 'node:events';
+import { parseArgs } from 'node:util';
+import { GatewayWorld, device, stream } from '../handover/gateway-world.ts';
+
+const { values } = parseArgs({
+  options: {
+    json: { type: 'boolean', default: false },
+    check: { type: 'boolean', default: false },
+    quick: { type: 'boolean', default: false },
+    seed: { type: 'string', default: '1' },
+  },
+});
+// A bundle of 40 AEs waits under one signal.
+setMaxListeners(0);
+const seed = Number(values.seed);
+const delayMs = 20;
+const roundTripMs = 2 * delayMs;
+const handoversEach = values.quick ? 10 : 120;
+const lossesEach = values.quick ? 5 : 40;
+const periodMs = 100;
+const commandMs = 10;
+const warm = {
+  standby: { enabled: true, holdMs: 1000, refreshMs: 5000, requestsPerHour: 1_000_000, bytesPerHour: 1e9 },
+};
+const mn = (at: number): string => `/id-mn${at}`;
+
+interface Signalling {
+  readonly aes: number;
+  readonly kind: 'cold' | 'warm';
+  readonly roundTrips: number;
+  readonly requests: number;
+  readonly bytes: number;
+  readonly phases: Readonly<Record<string, number>>;
+}
+
+interface Flow {
+  readonly kind: 'cold' | 'warm' | 'lost';
+  readonly handovers: number;
+  readonly gapMsMax: number;
+  readonly blindMsP95: number;
+  readonly blindMsMax: number;
+  readonly normalMs: number;
+  readonly commands: number;
+}
+
+const signalling: Signalling[] = [];
+for (const kind of ['cold', 'warm'] as const) {
+  for (const aes of [1, 10, 40]) signalling.push(await measureSignalling(aes, kind));
+}
+const flows: Flow[] = [];
+for (const kind of ['cold', 'warm', 'lost'] as const) flows.push(await measureFlow(kind));
+
+const tripsOf = (aes: number, kind: Signalling['kind']): number =>
+  signalling.find((row) => row.aes === aes && row.kind === kind)?.roundTrips ?? Number.NaN;
+const bounds = [
+  ...[1, 10].map((aes) =>
+    bound(`${aes} AEs, nothing prepared: round trips to the switch`, 6, tripsOf(aes, 'cold')),
+  ),
+  ...[1, 10, 40].map((aes) =>
+    bound(`${aes} AEs, warm standby: round trips to the switch`, 2, tripsOf(aes, 'warm')),
+  ),
+  bound(
+    'round trips of 10 AEs beyond those of one, nothing prepared',
+    0,
+    tripsOf(10, 'cold') - tripsOf(1, 'cold'),
+  ),
+  ...flows
+    .filter(({ kind }) => kind !== 'lost')
+    .map(({ kind, gapMsMax }) =>
+      bound(
+        `${kind}: longest time without a reading beyond the period, ms`,
+        2 * roundTripMs,
+        gapMsMax - periodMs,
+      ),
+    ),
+  ...flows.map(({ kind, blindMsP95 }) =>
+    bound(`${kind}: blind time of the downlink p95, round trips`, 2, blindMsP95 / roundTripMs),
+  ),
+];
+if (values.json) console.log(JSON.stringify({ seed, roundTripMs, signalling, flows, bounds }));
+else print();
+const missed = bounds.filter(({ isMet }) => !isMet);
+for (const { name, value, limit } of values.check ? missed : [])
+  console.error(`missed: ${name}: ${value} instead of <= ${limit}`);
+process.exit(values.check && missed.length > 0 ? 1 : 0);
+
+/** One handover while no readings flow. */
+async function measureSignalling(aes: number, kind: Signalling['kind']): Promise<Signalling> {
+  let atSwitch: { datagrams: number; bytes: number } | undefined;
+  const requests = { count: 0 };
+  const world = new GatewayWorld({
+    ...{ seed, delayMs, periodMs: 3_600_000, mnCount: 2 },
+    config: {
+      ...(aes === 1 ? {} : { bundle: { aes: bundleOf(aes) } }),
+      decision: { discoveryPeriodMs: 3_600_000, minimumStayMs: 1000 },
+      ...(kind === 'warm' ? { handover: warm } : {}),
+    },
+    onEvent: (event) => {
+      if (event.kind === 'phase' && event.state === 'switching') atSwitch ??= { ...world.wire };
+    },
+    onCseEvent: (event) => {
+      if (event.kind === 'answered' && atSwitch === undefined && isOurs(event.request.from))
+        requests.count += 1;
+    },
+  });
+  await world.open();
+  if (kind === 'warm') await world.until('a standby', () => world.status.standby?.state === 'warm');
+  // Nothing else is under way any more.
+  await world.pass(3000);
+  atSwitch = undefined;
+  requests.count = 0;
+  const before = { ...world.wire };
+  const ended = await world.handOver(mn(2));
+  if (ended.outcome !== 'completed') throw new Error(`${aes} AEs, ${kind}: ${JSON.stringify(ended)}`);
+  const phases = ended.phases.slice(
+    0,
+    ended.phases.findIndex(({ phase }) => phase === 'switching'),
+  );
+  await world.close();
+  const at: { bytes: number } = atSwitch ?? { bytes: Number.NaN };
+  return {
+    ...{ aes, kind },
+    roundTrips: rounded(phases.reduce((sum, { ms }) => sum + ms, 0) / roundTripMs),
+    requests: requests.count,
+    bytes: at.bytes - before.bytes,
+    phases: Object.fromEntries(phases.map(({ phase, ms }) => [phase, rounded(ms / roundTripMs)])),
+  };
+}
+
+function isOurs(originator: string | undefined): boolean {
+  return originator?.split('/').pop()?.startsWith(`S${device}`) === true;
+}
+
+/** AEs beside the gateway's own, which has an ACP, its containers and a subscription as well. */
+function bundleOf(aes: number): unknown[] {
+  return Array.from({ length: aes - 1 }, (_, index) => ({
+    name: `${device}-${index + 1}`,
+    containers: [{ path: 'data' }, { path: 'state' }],
+    subscriptions: [{ path: 'data/watch', notify: [`S${device}-${index + 1}`] }],
+  }));
+}
+
+/** Many handovers while readings and commands flow. */
+async function measureFlow(kind: Flow['kind']): Promise<Flow> {
+  const given = new Map<string, { readonly atMs: number; deliveredMs?: number }>();
+  const arrivals: number[] = [];
+  let named = '';
+  const world = new GatewayWorld({
+    ...{ seed, delayMs, periodMs, mnCount: 3 },
+    config: kind === 'cold' ? {} : { handover: warm },
+    onCseEvent: (event) => {
+      if (event.kind !== 'instanceCreated') return;
+      if (event.path.includes(`/${device}/${stream}`)) arrivals.push(world.clock.monotonicMs());
+      const claimed = /\/serving\/e\d+$/u.test(event.path)
+        ? (event.content as { cse: { id: string } }).cse.id
+        : undefined;
+      named = claimed ?? named;
+    },
+    onDatagram: (data, _from, to) => {
+      if (!to.address.startsWith('10.0.1.')) return;
+      for (const [id] of Buffer.from(data)
+        .toString('latin1')
+        .matchAll(/cmd-\d+-/gu)) {
+        const command = given.get(id);
+        if (command !== undefined) command.deliveredMs ??= world.clock.monotonicMs();
+      }
+    },
+  });
+  await world.open();
+  const count = kind === 'lost' ? lossesEach : handoversEach;
+  const blind: number[] = [];
+  const gaps: number[] = [];
+  let [normalMs, number] = [0, 0];
+  for (let at = 0; at < count; at++) {
+    const others = [1, 2, 3].map(mn).filter((id) => id !== world.serving);
+    if (kind === 'warm' || kind === 'lost') {
+      await world.until('a standby', () => world.status.standby?.state === 'warm');
+    } else await world.pass(500);
+    const target = kind === 'cold' ? (others[at % 2] ?? '') : (world.status.standby?.cseId ?? '');
+    given.clear();
+    const stop = startCommands();
+    const fromMs = world.clock.monotonicMs();
+    let begunMs = fromMs;
+    if (kind === 'lost') {
+      const source = world.serving ?? '';
+      const before = world.ended.length;
+      await world.pass(300);
+      world.cut(source);
+      await world.until('the loss is decided', () => world.status.handover !== undefined);
+      begunMs = world.clock.monotonicMs();
+      await world.until('the handover ends', () => world.ended.length > before);
+      await world.pass(200);
+      stop();
+      world.heal(source);
+    } else {
+      await world.pass(300);
+      await world.handOver(target);
+      await world.pass(200);
+      stop();
+    }
+    await world.pass(1000);
+    // What was given to a CSE that nobody reaches any more waits there.
+    const counted = [...given.values()].filter(
+      ({ atMs }) => kind !== 'lost' || atMs < fromMs + 250 || atMs >= begunMs,
+    );
+    const tookMs = counted.map(({ atMs, deliveredMs = Number.POSITIVE_INFINITY }) => deliveredMs - atMs);
+    const usual = percentile(tookMs, 0.5);
+    normalMs = Math.max(normalMs, usual);
+    blind.push(Math.max(...tookMs) - usual);
+    const around = arrivals.filter((atMs) => atMs >= fromMs);
+    gaps.push(Math.max(...around.map((atMs, index) => atMs - (around[index - 1] ?? atMs))));
+    arrivals.splice(0);
+  }
+  await world.close();
+  return {
+    ...{ kind, handovers: count, commands: number },
+    gapMsMax: rounded(Math.max(...gaps)),
+    blindMsP95: rounded(percentile(blind, 0.95)),
+    blindMsMax: rounded(Math.max(...blind)),
+    normalMs: rounded(normalMs),
+  };
+
+  function startCommands(): () => void {
+    let isOn = true;
+    const next = (): void => {
+      if (!isOn) return;
+      const id = `cmd-${++number}-`;
+      given.set(id, { atMs: world.clock.monotonicMs() });
+      void world.command(named, id);
+      world.clock.schedule(commandMs as never, next);
+    };
+    next();
+    return () => void (isOn = false);
+  }
+}
+
+function percentile(list: readonly number[], share: number): number {
+  const sorted = [...list].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
+}
+
+function rounded(value: number): number {
+  return Math.round(value * 100) / 100;
+}
+
+function bound(
+  name: string,
+  limit: number,
+  exact: number,
+): { name: string; limit: number; value: number; isMet: boolean } {
+  const value = rounded(exact);
+  return { name, limit, value, isMet: value <= limit };
+}
+
+function print(): void {
+  for (const { aes, kind, roundTrips, requests, bytes, phases } of signalling) {
+    const parts = Object.entries(phases).map(([phase, trips]) => `${phase} ${trips}`);
+    console.log(
+      `${kind}, ${aes} AEs: ${roundTrips} round trips (${parts.join(', ')}), ${requests} requests, ${bytes} octets`,
+    );
+  }
+  for (const { kind, handovers, commands, gapMsMax, blindMsP95, blindMsMax, normalMs } of flows) {
+    console.log(
+      `${kind}, ${handovers} handovers: longest time without a reading ${gapMsMax} ms at a period of ${periodMs} ms; ` +
+        `${commands} commands, normally delivered in ${normalMs} ms, blind time p95 ${blindMsP95} ms, max ${blindMsMax} ms`,
+    );
+  }
+  for (const { name, limit, value, isMet } of bounds)
+    console.log(`${isMet ? 'met   ' : 'MISSED'} ${name}: ${value} <= ${limit}`);
+}
