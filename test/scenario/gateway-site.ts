@@ -123,7 +123,7 @@ export class GatewaySite {
     const socket = await host.network.openDatagram({ localAddress: '127.0.0.1' });
     await socket.close();
     const { handover, ...others } = config as { handover?: object };
-    const text = stringify({
+    const content = {
       device,
       dataDirectory: 'data',
       inCse: {
@@ -147,8 +147,9 @@ export class GatewaySite {
       decision: { discoveryPeriodMs: 5_000 },
       handover: { phaseDeadlineMs: 4_000, ...handover },
       ...others,
-    });
-    await fs.writeFile(this.#configPath, text);
+    };
+    // A value that is used twice is written out twice: configurations know no anchors.
+    await fs.writeFile(this.#configPath, stringify(content, { aliasDuplicateObjects: false }));
   }
 
   async start(): Promise<void> {
