@@ -79,8 +79,8 @@ export interface FrameRange {
   readonly windows?: ReadWindows;
   /** Ends the reading so many octets after the last intact frame; undefined goes on to the end. */
   readonly gapBytesMax?: number;
-  /** Called when some part could not be read at all. */
-  readonly onUnreadable?: () => void;
+  /** Called when some part could not be read at all, before the frames behind it are visited. */
+  readonly onUnreadable?: (error: unknown) => void;
   /** Called for each place outside intact frames that holds the expected nonce, where a frame would have it. */
   readonly onTrace?: (position: number) => void;
 }
@@ -282,20 +282,21 @@ async function readPiece(
   handle: FileHandle,
   memory: Uint8Array,
   position: number,
-  onUnreadable: (() => void) | undefined,
+  onUnreadable: ((error: unknown) => void) | undefined,
 ): Promise<Uint8Array> {
   try {
     return memory.subarray(0, await handle.read(memory, position));
   } catch {
     memory.fill(0);
   }
-  for (let at = 0; at < memory.length; at += retryBytes) {
-    const part = memory.subarray(at, Math.min(memory.length, at + retryBytes));
+  let end = retryBytes - (position % retryBytes);
+  for (let at = 0; at < memory.length; at = end, end += retryBytes) {
+    const part = memory.subarray(at, Math.min(memory.length, end));
     try {
       await handle.read(part, position + at);
-    } catch {
+    } catch (error) {
       part.fill(0);
-      onUnreadable?.();
+      onUnreadable?.(error);
     }
   }
   return memory;

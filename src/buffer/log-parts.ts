@@ -39,6 +39,7 @@ export async function openParts(options: ReadingLogOptions, predecessor?: Predec
   const { quotaBytes } = limits;
   const found = await recoverLog({
     filesystem,
+    clock,
     directory,
     entropy,
     streams: new Set(streams.keys()),
@@ -46,7 +47,6 @@ export async function openParts(options: ReadingLogOptions, predecessor?: Predec
     slotBytes: slotBytesFor(limits, priorities.size),
     quotaBytes,
     bootId,
-    monotonicMs: clock.monotonicMs(),
     ...(predecessor === undefined ? {} : { predecessor }),
   });
   const { identities, places } = found;

@@ -1,3 +1,4 @@
+import { IoError, errorText } from '../base/errors.ts';
 import type { Bytes, Millis, StreamName } from '../base/units.ts';
 import type { StoredRecord } from './record.ts';
 
@@ -17,6 +18,13 @@ export type AppendResult =
  * `closed`.
  */
 export type RefusalReason = 'full' | 'busy' | 'disk' | 'tooLarge' | 'invalid' | 'unknownStream' | 'closed';
+
+/** Records are there and cannot be read now; they stay pending, and a later try may read them. */
+export class UnreadableError extends IoError {
+  constructor(stream: StreamName, cause: unknown) {
+    super(`stream ${stream}: its oldest reading cannot be read now: ${errorText(cause)}`, { cause });
+  }
+}
 
 /** Counts of one stream over all runs; `stored = delivered + evicted + corrupt + pending`. */
 export interface StreamStats {

@@ -17,7 +17,7 @@ import type { LogParts } from './log-parts.ts';
 import { OpenSlots } from './open-slots.ts';
 import { LogReader } from './log-reader.ts';
 import type { ReadResult } from './log-reader.ts';
-import { refused } from './log-results.ts';
+import { UnreadableError, refused } from './log-results.ts';
 import type { AppendResult, FlashStats, LogStats, StreamStats } from './log-results.ts';
 import { checkRecord, storedBytes } from './record-checks.ts';
 import type { NewRecord, StoredRecord } from './record.ts';
@@ -81,7 +81,7 @@ export class ReadingLog {
   /** See `openReadingLog`. */
   static async open(options: ReadingLogOptions): Promise<ReadingLog> {
     const log = new ReadingLog(options, await openParts(options));
-    log.#expiry.start();
+    log.#core.expiry.start();
     return log;
   }
 
@@ -96,23 +96,11 @@ export class ReadingLog {
   get runId(): string {
     return this.#core.identity.runId;
   }
-  get bootId(): string | undefined {
-    return this.#core.identity.bootId;
-  }
   get #accounts(): LogAccounts {
     return this.#core.accounts;
   }
   get #pool(): SlotPool {
     return this.#core.pool;
-  }
-  get #queue(): CommitQueue {
-    return this.#core.queue;
-  }
-  get #evictions(): Evictions {
-    return this.#core.evictions;
-  }
-  get #expiry(): Expiry {
-    return this.#core.expiry;
   }
   get #held(): HeldRecords {
     return this.#core.held;
@@ -138,7 +126,7 @@ export class ReadingLog {
       ...parts,
       clock,
       evictions,
-      read: (ledger, after, countMax) => this.#readPending(ledger, after, countMax),
+      read: async (ledger, after, countMax) => (await this.#readPending(ledger, after, countMax)).records,
       onSettled: saveSoon,
     });
     const queue = new CommitQueue({
@@ -164,7 +152,7 @@ export class ReadingLog {
       },
       parts.streams.values(),
     );
-    const reader = new LogReader(pool.handle, identities);
+    const reader = new LogReader(pool.handle, identities, clock);
     return { identity, identities, accounts, pool, reader, wear: parts.wear, evictions, expiry, queue, held };
   }
 
@@ -204,45 +192,57 @@ export class ReadingLog {
     const ledger = this.#accounts.ledger(record.stream);
     if (record.producerSeq !== undefined) {
       if (ledger.holdsProducerSeq(record.producerSeq)) return { kind: 'duplicate' };
-      const newest = this.#queue.newestCounted(record.stream);
+      const newest = this.#core.queue.newestCounted(record.stream);
       if (newest !== undefined && record.producerSeq <= (newest.record.producerSeq ?? -1)) {
         // Whether it is a repeat is known only when the earlier one is stored, or is not.
         await newest.settled;
         return this.#store(record);
       }
     }
-    return this.#queue.add(record, stream);
+    return this.#core.queue.add(record, stream);
   }
 
   /**
    * The oldest pending records of a stream, or the oldest above `afterSeq`, in order; at most `max`, and fewer when their
-   * payloads exceed 1 MiB. Takes memory for those only. Throws `FileError` when the log is closed.
+   * payloads exceed 1 MiB or the next one cannot be read now: when that is the first, throws `UnreadableError`.
    */
   async peek(stream: StreamName, max: number, afterSeq?: Seq): Promise<StoredRecord[]> {
     const ledger = this.#accounts.find(stream);
     if (ledger === undefined || max < 1 || this.#gone !== undefined) return [];
     for (;;) {
-      await this.#expiry.settle(ledger, afterSeq ?? 0);
+      await this.#core.expiry.settle(ledger, afterSeq ?? 0);
       const after = Math.max(afterSeq ?? 0, this.#held.settledThrough(stream));
       const { last } = ledger;
-      const stored = await this.#readPending(ledger, after, max);
+      const { records: stored, failure } = await this.#readPending(ledger, after, max);
       // What moved to the disk meanwhile comes before what is still held.
       if (ledger.last !== last) continue;
+      if (failure !== undefined && stored.length === 0) throw new UnreadableError(stream, failure);
       const newest = stored.at(-1)?.seq;
       const isAll = newest === undefined || ledger.openAfter(newest) === undefined;
       const held = isAll ? this.#held.read(stream, after, max - stored.length) : [];
       const records = [...stored, ...held];
-      const fresh = this.#expiry.fresh(ledger, records, Math.max(ledger.floor, after));
+      const fresh = this.#core.expiry.fresh(ledger, records, Math.max(ledger.floor, after));
       if (fresh.length > 0 || records.length === 0) return [...fresh];
     }
   }
 
-  /** One record by its number, while a slot still holds it. Throws `FileError` like `peek`. */
+  /** Number of the oldest pending record, or of the oldest above `afterSeq`; undefined when there is none. Reads nothing. */
+  firstPending(stream: StreamName, afterSeq?: Seq): Seq | undefined {
+    const ledger = this.#accounts.find(stream);
+    if (ledger === undefined || this.#gone !== undefined) return undefined;
+    const after = Math.max(afterSeq ?? 0, this.#held.settledThrough(stream));
+    const first = ledger.firstPendingIn(after, ledger.last) ?? this.#held.read(stream, after, 1)[0]?.seq;
+    return first === undefined ? undefined : toSeq(first);
+  }
+
+  /** One record by its number, while a slot still holds it. Throws `UnreadableError` like `peek`. */
   async get(stream: StreamName, number: Seq): Promise<StoredRecord | undefined> {
     const ledger = this.#accounts.find(stream);
     if (ledger === undefined || number < 1) return undefined;
     if (number > ledger.last) return this.#held.read(stream, number - 1, 1)[0];
-    return this.#takeIn(ledger, await this.#core.reader.readOne(this.#pool.slots, stream, number))[0];
+    const read = await this.#core.reader.readOne(this.#pool.slots, stream, number);
+    if (read.failure !== undefined) throw new UnreadableError(stream, read.failure);
+    return this.#takeIn(ledger, read).records[0];
   }
 
   /**
@@ -316,7 +316,7 @@ export class ReadingLog {
       isAgeExact: [...streams.values()].every((stats) => stats.isAgeExact),
       usedBytes: bytes(this.#pool.usedBytes),
       quotaBytes: this.#limits.quotaBytes,
-      queued: this.#queue.length,
+      queued: this.#core.queue.length,
       memory: this.#held.stats(),
       flash: this.#flash(),
       streams,
@@ -326,7 +326,7 @@ export class ReadingLog {
   /** Stores what waits and what is held, and makes the acknowledgements durable; false when the disk refused the latter. */
   async sync(): Promise<boolean> {
     await this.#held.persist();
-    await this.#queue.drain();
+    await this.#core.queue.drain();
     return this.#saveCursor();
   }
 
@@ -347,13 +347,13 @@ export class ReadingLog {
   /** Stores what waits, makes the acknowledgements durable and closes the files. Later appends are refused. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#expiry.stop();
+    this.#core.expiry.stop();
     this.#held.setLinkUp(false);
     await this.sync();
     // The numbers of what the disk refused have been seen: only another log id can use them again (B5).
     const isInOrder = await this.#held.persist();
     this.#held.stop();
-    this.#queue.stop();
+    this.#core.queue.stop();
     this.#cursorTimer?.();
     await this.#accounts.close(isInOrder);
     await this.#pool.close();
@@ -363,7 +363,7 @@ export class ReadingLog {
   #onGone(message: string): void {
     if (this.#gone !== undefined) return;
     this.#gone = { message, triedMs: Number.NEGATIVE_INFINITY };
-    this.#expiry.stop();
+    this.#core.expiry.stop();
     const count = this.stats().pending;
     const text = `${message}; ${count} stored records are lost with it, and a new log is begun if it can be`;
     this.#options.onDamage?.({ kind: 'place', count, message: text });
@@ -408,9 +408,9 @@ export class ReadingLog {
     if (stream === undefined) return refused('unknownStream', `stream ${record.stream} is not configured`);
     const wrong = checkRecord(record, largestFrameBytes(this.#pool.slotBytes));
     if (wrong !== undefined) return wrong;
-    const queuedBytes = this.#queue.queuedBytes + storedBytes(record);
-    if (queuedBytes > this.#limits.queuedBytesMax && this.#queue.length > 0) {
-      return refused('busy', `${this.#queue.length} records wait for the disk`);
+    const queuedBytes = this.#core.queue.queuedBytes + storedBytes(record);
+    if (queuedBytes > this.#limits.queuedBytesMax && this.#core.queue.length > 0) {
+      return refused('busy', `${this.#core.queue.length} records wait for the disk`);
     }
     return undefined;
   }
@@ -430,23 +430,23 @@ export class ReadingLog {
     const count =
       as === 'delivered'
         ? this.#accounts.settle(ledger, from, stored, as)
-        : this.#evictions.settle(ledger, from, throughSeq, as);
+        : this.#core.evictions.settle(ledger, from, throughSeq, as);
     if (count === undefined) return false;
     if (count > 0 || ledger.floor > floor) this.#armCursor();
     if (as === 'delivered' && throughSeq > last) this.#held.pass(ledger.name, throughSeq, as);
     return true;
   }
 
-  async #readPending(ledger: StreamLedger, after: number, countMax: number): Promise<StoredRecord[]> {
+  async #readPending(ledger: StreamLedger, after: number, countMax: number): Promise<ReadResult> {
     return this.#takeIn(
       ledger,
       await this.#core.reader.readPending(this.#pool.slots, ledger, after, countMax),
     );
   }
 
-  #takeIn(ledger: StreamLedger, { records, missing }: ReadResult): StoredRecord[] {
-    for (const { from, to } of missing) this.#accounts.noteMissing(ledger, from, to);
-    return records;
+  #takeIn(ledger: StreamLedger, read: ReadResult): ReadResult {
+    for (const { from, to } of read.missing) this.#accounts.noteMissing(ledger, from, to);
+    return read;
   }
 
   #tell(record: StoredRecord): void {

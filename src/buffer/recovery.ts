@@ -1,5 +1,6 @@
 import type { StreamName } from '../base/units.ts';
 import { randomHex } from '../host/entropy.ts';
+import type { Clock } from '../host/clock.ts';
 import type { Entropy } from '../host/entropy.ts';
 import type { Filesystem } from '../host/filesystem.ts';
 import { openContainer, readContainer } from './container.ts';
@@ -13,6 +14,7 @@ import { LogTime, pastRuns } from './log-time.ts';
 import type { LogTimeState } from './log-time.ts';
 import type { Slot, SpanGap } from './slot.ts';
 import type { FoundPlaces } from './slot-pool.ts';
+import { PatientReads } from './patient-reads.ts';
 import { StreamLedger } from './stream-ledger.ts';
 import type { LedgerState } from './stream-ledger.ts';
 import type { WearState } from './wear-ledger.ts';
@@ -37,6 +39,7 @@ export interface RecoveredLog {
 /** Where and for what a log is recovered. */
 export interface RecoveryOptions {
   readonly filesystem: Filesystem;
+  readonly clock: Clock;
   readonly directory: string;
   readonly entropy: Entropy;
   readonly streams: ReadonlySet<StreamName>;
@@ -45,9 +48,8 @@ export interface RecoveryOptions {
   /** Size of a slot if the container is new, and slots that the quota allows. */
   readonly slotBytes: number;
   readonly quotaBytes: number;
-  /** Boot of the machine, if known, and its clock now. */
+  /** Boot of the machine, if known. */
   readonly bootId: string | undefined;
-  readonly monotonicMs: number;
   /** What is known of a log that vanished from this place while it was in use. */
   readonly predecessor?: Predecessor;
 }
@@ -68,7 +70,9 @@ export interface Predecessor {
  * was delivered, and the number after it, given once more, must not make the same name.
  */
 export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog> {
-  const { filesystem, directory, entropy, streams } = options;
+  const { clock, directory, entropy, streams } = options;
+  const reads = new PatientReads(clock);
+  const filesystem = reads.filesystem(options.filesystem);
   await createDurableDirectory(filesystem, directory);
   const { file, state, isDamaged } = await CursorFile.open(filesystem, directory);
   const damage: LogDamage[] = [];
@@ -105,13 +109,14 @@ export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog
   for (const { spans } of slots) {
     for (const name of spans.keys()) if (!ledgers.has(name)) spans.delete(name);
   }
+  reads.end();
   const isClean = state?.isClosed === true && identities.run === runBefore && damage.length === 0;
   const logId = isClean ? identities.logId : undefined;
   identities.beginRun(logId ?? randomHex(entropy, 4));
   for (const name of ledgers.keys()) identities.idOf(name);
   const time = new LogTime(state?.time ?? predecessor?.time);
   for (const run of pastRuns(slots)) time.observe(run);
-  time.begin(identities.run, options.bootId, options.monotonicMs);
+  time.begin(identities.run, options.bootId, clock.monotonicMs());
   identities.askBoots((run) => time.bootIdOf(run));
   return {
     cursor: file,

@@ -62,30 +62,38 @@ export interface SlotSource {
   readonly windows: ReadWindows;
 }
 
-/**
- * Calls `visit` for the records of a slot from `place` on, as far as its frames count, until it answers `stop`; then
- * tells from where to read on. The records have what `keep` makes of their payloads.
- */
+/** Who is shown the records of a slot. */
+export interface RecordVisitor {
+  /** What of a payload is kept. */
+  readonly keep: RecordContext['keep'];
+  /** One record; `stop` ends the visit. */
+  visit(record: StoredRecord): 'stop' | undefined;
+  /** Some part could not be read: what is visited from here on may leave out records that are there. */
+  onUnreadable(error: unknown): void;
+}
+
+/** Shows the records of a slot from `place` on, as far as its frames count; tells where to read on once stopped. */
 export async function visitRecords(
   { handle, identities, windows }: SlotSource,
   slot: Slot,
   place: ReadPlace,
-  keep: RecordContext['keep'],
-  visit: (record: StoredRecord) => 'stop' | undefined,
+  visitor: RecordVisitor,
 ): Promise<ReadPlace | undefined> {
   const range = {
     start: slot.start + place.offset,
     end: slot.start + slot.length,
     nonce: slot.nonce,
     windows,
+    onUnreadable: (error: unknown) => visitor.onUnreadable(error),
   };
-  const filter = new FrameFilter(contextOf(slot, identities, keep), slot, identities, place.runBits);
+  const context = contextOf(slot, identities, visitor.keep);
+  const filter = new FrameFilter(context, slot, identities, place.runBits);
   let stopped: ReadPlace | undefined;
   await visitFrames(handle, range, (frame) => {
     const taken = filter.take(frame);
     if (taken === undefined || taken === 'context') return undefined;
     for (const [index, record] of taken.entries()) {
-      if (visit(record) !== 'stop') continue;
+      if (visitor.visit(record) !== 'stop') continue;
       // The rest of a group is found again from its head.
       const offset = (index === taken.length - 1 ? frame.end : frame.offset) - slot.start;
       stopped = { offset, runBits: filter.runBits };

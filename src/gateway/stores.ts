@@ -1,12 +1,14 @@
 import { errorText } from '../base/errors.ts';
 import { DurableState } from '../buffer/durable-state.ts';
 import { Journal } from '../buffer/journal.ts';
+import { PatientReads } from '../buffer/patient-reads.ts';
 import { decodeCommandMark } from '../downlink/command-ledger.ts';
 import type { CommandMark } from '../downlink/command-ledger.ts';
 import { decodeHandoverState } from '../handover/handover-state-codec.ts';
 import type { HandoverJournal } from '../handover/runner.ts';
 import type { HandoverState } from '../handover/handover-state.ts';
 import { transactionOf } from '../handover/handover-state.ts';
+import type { Filesystem } from '../host/filesystem.ts';
 import type { Host } from '../host/host.ts';
 import { decodeCapabilityMemory, encodeCapabilityMemory } from '../onem2m/capabilities.ts';
 import { decodeContextMemory } from './context-desk.ts';
@@ -33,7 +35,7 @@ export async function openHandoverJournal(
 ): Promise<HandoverJournal & { close(): Promise<void> }> {
   const { host, directory, onDamage } = options;
   const journal = await Journal.open<HandoverState>({
-    filesystem: host.filesystem,
+    filesystem: patiently(host),
     entropy: host.entropy,
     directory,
     name: 'handover',
@@ -61,7 +63,7 @@ export async function openHandoverJournal(
 export function openCommandMemory(options: StoreOptions): Promise<Journal<CommandMark>> {
   const { host, directory, onDamage } = options;
   return Journal.open<CommandMark>({
-    filesystem: host.filesystem,
+    filesystem: patiently(host),
     entropy: host.entropy,
     directory,
     name: 'commands',
@@ -104,7 +106,12 @@ export function openContextStore(options: StoreOptions): DurableState<ContextMem
   return openState(options, 'context', decodeContextMemory);
 }
 
+function patiently({ filesystem, clock }: Host): Filesystem {
+  return new PatientReads(clock).filesystem(filesystem);
+}
+
 function openState<T>(options: StoreOptions, name: string, decode: (value: unknown) => T): DurableState<T> {
   const { host, directory, onDamage } = options;
-  return new DurableState<T>({ filesystem: host.filesystem, directory, name, version: 1, decode, onDamage });
+  const filesystem = patiently(host);
+  return new DurableState<T>({ filesystem, directory, name, version: 1, decode, onDamage });
 }

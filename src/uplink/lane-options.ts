@@ -5,8 +5,13 @@ import type { Destination } from './destination.ts';
 
 /** What of the log a lane works on. */
 export interface RecordSource {
-  /** The oldest records that are pending, or the oldest above `afterSeq`, at most `max`. */
+  /**
+   * The oldest records that are pending, or the oldest above `afterSeq`, at most `max`; fewer where the disk cannot be read
+   * now, and rejects with `UnreadableError` when that is the first of them.
+   */
   peek(stream: StreamName, max: number, afterSeq?: Seq): Promise<readonly StoredRecord[]>;
+  /** Number of the first of them, without reading it; undefined when there is none. */
+  firstPending(stream: StreamName, afterSeq?: Seq): Seq | undefined;
   /**
    * Everything of the stream up to `throughSeq`, or from `fromSeq` on, is delivered; false when the log cannot settle
    * records above pending ones now.
@@ -90,4 +95,12 @@ export interface MoveLimits {
   readonly quiet: AbortSignal;
   /** Aborts when the records in doubt are no longer waited for. */
   readonly settled: AbortSignal;
+}
+
+/** A move that a lane has not made yet. */
+export interface PendingMove {
+  readonly destination: Destination | undefined;
+  readonly limits: MoveLimits;
+  /** Takes what the move came to. */
+  readonly settle: (moved: Moved) => void;
 }

@@ -1,5 +1,7 @@
+import { errorText } from '../base/errors.ts';
 import type { Seq, StreamName } from '../base/units.ts';
 import { seq as toSeq } from '../base/units.ts';
+import { UnreadableError } from '../buffer/log-results.ts';
 import type { StoredRecord } from '../buffer/record.ts';
 import type { Clock } from '../host/clock.ts';
 import { nextBatch, repeatedBatch } from './batch.ts';
@@ -11,8 +13,19 @@ import type { RecordSource } from './lane-options.ts';
 export interface Heads {
   readonly live: Batch | undefined;
   readonly backlog: Batch | undefined;
+  /** Number of the oldest record of the backlog; undefined without one. */
+  readonly backlogSeq: Seq | undefined;
   /** Number of the next live record, be it stored or not. */
   readonly nextSeq: Seq;
+  /** Why a part has records and no batch: the disk cannot be read now. */
+  readonly unreadable?: string;
+}
+
+/** What is pending of a stream, as far as the disk can be read. */
+interface Peeked {
+  readonly records: readonly StoredRecord[];
+  readonly firstSeq: Seq | undefined;
+  readonly unreadable?: string;
 }
 
 /**
@@ -46,16 +59,20 @@ export class StreamHeads {
     const afterLast = toSeq(this.#source.lastSeq(this.#stream) + 1);
     // One more than a batch holds tells that the last one is complete.
     const countMax = this.#rule === undefined ? 1 : this.#rule.max + 1;
-    const oldest = await this.#source.peek(this.#stream, countMax);
-    const hasBacklog = (oldest[0]?.seq ?? Number.POSITIVE_INFINITY) <= mark;
-    if (!hasBacklog) {
-      const live = this.#next('live', oldest, Number.POSITIVE_INFINITY);
-      return { live, backlog: undefined, nextSeq: live?.records[0].seq ?? afterLast };
-    }
-    const backlog = this.#next('backlog', oldest, mark);
-    const newer = await this.#source.peek(this.#stream, countMax, mark);
+    const oldest = await this.#peek(countMax);
+    const hasBacklog = (oldest.firstSeq ?? Number.POSITIVE_INFINITY) <= mark;
+    const newer = hasBacklog ? await this.#peek(countMax, mark) : oldest;
+    const backlog = hasBacklog ? this.#next('backlog', oldest, mark) : undefined;
     const live = this.#next('live', newer, Number.POSITIVE_INFINITY);
-    return { live, backlog, nextSeq: live?.records[0].seq ?? afterLast };
+    const unreadable = [live, backlog].find((part) => typeof part === 'string');
+    const liveBatch = typeof live === 'string' ? undefined : live;
+    return {
+      live: liveBatch,
+      backlog: typeof backlog === 'string' ? undefined : backlog,
+      backlogSeq: hasBacklog ? oldest.firstSeq : undefined,
+      nextSeq: liveBatch?.records[0].seq ?? newer.firstSeq ?? afterLast,
+      ...(unreadable === undefined ? {} : { unreadable }),
+    };
   }
 
   /** A batch is sent: until it is settled it stays as it is. */
@@ -69,10 +86,23 @@ export class StreamHeads {
     this.#singlyThrough.set(part, lastSeq);
   }
 
-  #next(part: StreamPart, records: readonly StoredRecord[], partThrough: number): Batch | undefined {
+  async #peek(countMax: number, afterSeq?: Seq): Promise<Peeked> {
+    try {
+      const records = await this.#source.peek(this.#stream, countMax, afterSeq);
+      return { records, firstSeq: records[0]?.seq };
+    } catch (error) {
+      if (!(error instanceof UnreadableError)) throw error;
+      const firstSeq = this.#source.firstPending(this.#stream, afterSeq);
+      return { records: [], firstSeq, unreadable: errorText(error) };
+    }
+  }
+
+  /** A text says why there is none although records are pending. */
+  #next(part: StreamPart, { records, unreadable }: Peeked, partThrough: number): Batch | string | undefined {
+    if (unreadable !== undefined) return unreadable;
     const attempt = this.#attempts.get(part);
     const repeated = attempt === undefined ? undefined : repeatedBatch(attempt, records);
-    if (repeated !== undefined) return repeated;
+    if (repeated !== undefined) return this.#isWhole(repeated) ? repeated : 'a part of it cannot be read now';
     this.#attempts.delete(part);
     return nextBatch(records, {
       rule: this.#rule,
@@ -81,5 +111,11 @@ export class StreamHeads {
       runId: this.#source.runId,
       nowMs: this.#clock.monotonicMs(),
     });
+  }
+
+  /** Whether a batch that comes again has all that is pending of it: its name settles as much. */
+  #isWhole({ records, lastSeq }: Batch): boolean {
+    const after = records.at(-1)?.seq;
+    return (this.#source.firstPending(this.#stream, after) ?? Number.POSITIVE_INFINITY) > lastSeq;
   }
 }

@@ -48,6 +48,7 @@ import type {
   MoveLimits,
   Moved,
   MovedPart,
+  PendingMove,
   RecordSource,
   StreamDelivery,
   UplinkObserver,
@@ -65,12 +66,6 @@ export const inDoubtLabel = 'baton:indoubt';
 
 /** Longest wait for a CSE left behind to say whether it holds a record: the stream stands still meanwhile. */
 const questionMsMax = 500;
-
-interface PendingSwitch {
-  readonly destination: Destination | undefined;
-  readonly limits: MoveLimits;
-  readonly settle: (moved: Moved) => void;
-}
 
 /** Delivers one stream; see the header of this file. */
 export class StreamLane {
@@ -100,7 +95,7 @@ export class StreamLane {
   #backlogDue: Seq | undefined;
   /** The log cannot settle live records beside the backlog: they wait until it is gone. */
   #isLiveHeld = false;
-  #pending: PendingSwitch | undefined;
+  #pending: PendingMove | undefined;
   /** Told when the move that is made has no records in doubt any more. */
   #settling: ((moved: Moved) => void) | undefined;
   #underWay: AbortController | undefined;
@@ -147,6 +142,7 @@ export class StreamLane {
       const destination = this.#destination;
       const part = this.#choose(heads);
       if (destination === undefined) await this.#woken();
+      else if (part === undefined && heads.unreadable !== undefined) await this.#awaitDisk(heads.unreadable);
       else if (part === undefined) await this.#woken(heads);
       else if (isMarked) await this.#deliver(heads, part, destination);
       else if (!this.#isInterrupted()) await this.#backOff();
@@ -210,12 +206,12 @@ export class StreamLane {
     this.#conclude();
   }
 
-  #move({ destination, limits, settle }: PendingSwitch, heads: Heads): void {
+  #move({ destination, limits, settle }: PendingMove, heads: Heads): void {
     this.#pending = undefined;
     if (limits.sourceLost) this.#doubts.loseOthers(destination);
     const before = this.#destination;
     const isSame = before?.cseId === destination?.cseId && before?.epoch === destination?.epoch;
-    if (!isSame) this.#firstSeqs = { live: heads.nextSeq, backlog: heads.backlog?.records[0].seq };
+    if (!isSame) this.#firstSeqs = { live: heads.nextSeq, backlog: heads.backlogSeq };
     if (destination === undefined) this.#wasCut = true;
     else if (!isSame) this.#doubts.inheritAt(destination);
     this.#destination = destination;
@@ -227,11 +223,10 @@ export class StreamLane {
   }
 
   /** Ends a move when the next record of each part is in no doubt: what comes after it is in none either. */
-  #settle({ backlog, nextSeq }: Heads): void {
+  #settle({ backlogSeq, nextSeq }: Heads): void {
     const isDoubtful =
       (this.#doubts.through('live', this.#destination) ?? 0) >= nextSeq ||
-      (backlog !== undefined &&
-        (this.#doubts.through('backlog', this.#destination) ?? 0) >= backlog.records[0].seq);
+      (backlogSeq !== undefined && (this.#doubts.through('backlog', this.#destination) ?? 0) >= backlogSeq);
     if (isDoubtful && this.#destination !== undefined) return;
     this.#settling?.(this.#moved(false));
     this.#settling = undefined;
@@ -256,7 +251,7 @@ export class StreamLane {
 
   async #look(): Promise<Heads> {
     const heads = await this.#heads.look();
-    this.#hasBacklog = heads.backlog !== undefined;
+    this.#hasBacklog = heads.backlogSeq !== undefined;
     if (!this.#hasBacklog) {
       this.#doubts.settleAll('backlog');
       this.#isLiveHeld = false;
@@ -478,6 +473,12 @@ export class StreamLane {
     }
     if (isOwn || answer.kind !== 'unclear') return answer;
     return askByName(destination, this.stream, part, batch, options);
+  }
+
+  /** What cannot be read now may be readable later: it stays pending. */
+  async #awaitDisk(reason: string): Promise<void> {
+    this.#observer.onAlarm(this.stream, `stream ${this.stream} waits for its disk: ${reason}`);
+    if (!this.#isInterrupted()) await this.#backOff();
   }
 
   async #backOff(): Promise<void> {

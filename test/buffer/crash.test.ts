@@ -5,6 +5,7 @@ import t from 'tap';
 import { bytes } from '../../src/base/units.ts';
 import { groupRecordsMax } from '../../src/buffer/record-group.ts';
 import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
+import { SimulatedClock } from '../../src/testbed/simulated-clock.ts';
 import { SimulatedFilesystem } from '../../src/testbed/simulated-filesystem.ts';
 import { mutate } from './mutants.ts';
 import type { Mutant } from './mutants.ts';
@@ -267,7 +268,7 @@ void t.test('zeroed sectors, unreadable pages and lost cursors never stop the st
   const [bad] = unreadable.paths().filter((path) => path.endsWith('/slots'));
   unreadable.onOperation = ({ kind, path }) =>
     kind === 'read' && path === bad ? { kind: 'error', errno: 'EIO' } : undefined;
-  const world = await World.open(unreadable, witness.snapshot(), { seed: 5 });
+  const world = await World.open(unreadable, witness.snapshot(), { seed: 5, driver: new SimulatedClock() });
   for (const stream of [streamA, streamB, streamC])
     world.checkCounts(stream, (await world.readAll(stream)).length);
   t.ok(world.damage.length > 0);

@@ -13,6 +13,7 @@ import { recordName } from '../../src/buffer/record.ts';
 import type { LedgerState } from '../../src/buffer/stream-ledger.ts';
 import { FileError } from '../../src/host/filesystem.ts';
 import { SeededEntropy } from '../../src/testbed/seeded-entropy.ts';
+import { SimulatedClock } from '../../src/testbed/simulated-clock.ts';
 import { SimulatedFilesystem } from '../../src/testbed/simulated-filesystem.ts';
 import type { FileFault } from '../../src/testbed/simulated-filesystem.ts';
 import { mutate } from './mutants.ts';
@@ -48,6 +49,59 @@ void t.test('what nobody takes is given up, and counts as evicted', async (t) =>
   const again = await World.open(world.filesystem);
   t.match(again.log.stats(), { stored: 4, delivered: 1, evicted: 2, pending: 1 }, 'also after a restart');
   await again.log.close();
+});
+
+void t.test('what the disk does not let be read now stays pending', async (t) => {
+  const disk = new SimulatedFilesystem();
+  const witness = new Witness();
+  const world = await World.open(disk, witness);
+  const { log } = world;
+  for (let index = 0; index < 24; index++) await world.append(streamA, 900);
+  const numbers = async (max: number): Promise<number[]> => (await log.peek(streamA, max)).map((r) => r.seq);
+  t.same(await numbers(2), [1, 2]);
+  disk.onOperation = ({ kind }) => (kind === 'read' ? { kind: 'error', errno: 'EIO' } : undefined);
+  await t.rejects(log.peek(streamA, 3), { name: 'UnreadableError', code: 'IO', message: /EIO/ });
+  await t.rejects(log.get(streamA, seq(5)), { name: 'UnreadableError' });
+  t.equal(log.firstPending(streamA), 1);
+  t.equal(log.firstPending(streamA, seq(7)), 8);
+  await world.clock.advance(300_000);
+  await t.rejects(log.peek(streamA, 3), { name: 'UnreadableError' });
+  disk.onOperation = undefined;
+  t.equal((await numbers(30)).length, 24);
+  t.match(log.stats(), { pending: 24, corrupt: 0 });
+  t.same(world.damage, []);
+
+  // One page that is worn out: what lies before it can be read, and after a long time what lies behind it.
+  const bad = 3;
+  disk.onOperation = ({ kind, path, position, length }) => {
+    const isBad = position < 4096 * (bad + 1) && position + length > 4096 * bad;
+    return kind === 'read' && path.endsWith('/slots') && isBad ? { kind: 'error', errno: 'EIO' } : undefined;
+  };
+  const first = (await log.peek(streamA, 30)).map((record) => record.seq);
+  t.ok(first.length > 0 && first.length < 24, `${first.length} records`);
+  const next = seq((first.at(-1) ?? 0) + 1);
+  await t.rejects(log.peek(streamA, 30, first.at(-1)), { name: 'UnreadableError' });
+  await world.clock.advance(599_000);
+  await t.rejects(log.peek(streamA, 30, first.at(-1)), { name: 'UnreadableError' }, 'not given up lightly');
+  t.same(world.damage, []);
+  await world.clock.advance(1000);
+  const behind = await log.peek(streamA, 30, first.at(-1));
+  t.ok((behind[0]?.seq ?? 0) > next, 'what lasts is damage');
+  t.match(world.damage, [{ kind: 'records', stream: streamA }]);
+  world.checkCounts(streamA, first.length + behind.length);
+  disk.onOperation = undefined;
+
+  // A disk that cannot be read for seconds when the log is opened.
+  const again = disk.crash(keep);
+  const clock = new SimulatedClock();
+  again.onOperation = ({ kind }) =>
+    kind === 'read' && clock.monotonicMs() < 8000 ? { kind: 'error', errno: 'EIO' } : undefined;
+  const opened = await World.open(again, witness.snapshot(), { seed: 2, driver: clock });
+  t.same(
+    opened.damage.filter(({ kind }) => kind !== 'tail'),
+    [],
+  );
+  t.equal((await opened.readAll(streamA)).length, 24, 'nothing is taken for lost');
 });
 
 void t.test('new records are acknowledged while older ones are pending', async (t) => {

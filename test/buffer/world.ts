@@ -130,13 +130,15 @@ export class World {
       /** When the run begins, on the monotonic clock. */
       startMs?: number;
       bootId?: string;
+      /** The world's own clock; it goes on while the log waits for its disk. */
+      driver?: SimulatedClock;
     } = {},
   ): Promise<World> {
-    const clock = new SimulatedClock();
+    const clock = options.driver ?? new SimulatedClock();
     if (options.startMs !== undefined) await clock.advance(options.startMs);
     const damage: LogDamage[] = [];
     const evictions: Eviction[] = [];
-    const log = await openReadingLog({
+    const opening = openReadingLog({
       filesystem,
       clock: options.clock?.(clock) ?? clock,
       ...(options.bootId === undefined ? {} : { bootId: options.bootId }),
@@ -150,6 +152,7 @@ export class World {
         witness.evicted.set(eviction.stream, eviction.toSeq);
       },
     });
+    const log = await (options.driver === undefined ? opening : clock.advanceUntil(opening));
     return new World(clock, filesystem, log, witness, damage, evictions);
   }
 

@@ -213,6 +213,25 @@ const namesAt = (cse: ModelCse, container = 's'): string[] => [
   ...new Set((cse.order.get(container) ?? []).map(({ name }) => name.slice(logId.length + 1))),
 ];
 
+void t.test('a batch that comes again waits for what of it cannot be read now', async (t) => {
+  const world = new World(batched());
+  await world.switchTo(world.a);
+  await world.clock.advance(200 - world.clock.monotonicMs());
+  world.a.fate = () => 'requestLost';
+  world.store(4);
+  await world.clock.advance(50);
+  world.log.unreadable.add(`${s} 3`);
+  world.a.fate = () => 'delivered';
+  await world.clock.advance(2000);
+  t.same(namesAt(world.a), [], 'its name would settle more than it carried');
+  t.equal(world.log.pending, 4);
+  world.log.unreadable.clear();
+  await world.clock.advance(1000);
+  t.same(namesAt(world.a), ['1-4']);
+  t.same(world.a.numbers(), [1, 2, 3, 4]);
+  await world.stop();
+});
+
 void t.test('a batch leaves when it is full, or when its span is over', async (t) => {
   const world = new World(batched());
   await world.switchTo(world.a);

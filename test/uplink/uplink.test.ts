@@ -104,6 +104,24 @@ void t.test('what the source has is durable before the target gets what comes af
   await world.stop();
 });
 
+void t.test('what the disk does not let be read now holds its stream up, not the move', async (t) => {
+  const world = new World();
+  await world.switchTo(world.a);
+  world.log.unreadable.add(`${s} 3`);
+  world.store(5);
+  await world.clock.advance(1000);
+  t.same(world.a.numbers(), [1, 2], 'order is kept: nothing behind it goes first');
+  t.match(world.told.at(-1), /waits for its disk: .*EIO/);
+  t.same(await world.switchTo(world.b, { at: 2 }), { firstSeq: 3 }, 'the move does not need to read');
+  await world.clock.advance(1000);
+  t.same(world.b.numbers(), []);
+  world.log.unreadable.clear();
+  await world.clock.advance(1000);
+  t.same(world.b.numbers(), [3, 4, 5]);
+  t.equal(world.log.pending, 0);
+  await world.stop();
+});
+
 void t.test('a record that is stored while the stream moves', async (t) => {
   const world = new World();
   await world.switchTo(world.a);

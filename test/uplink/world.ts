@@ -3,6 +3,7 @@ import { err, ok } from '../../src/base/result.ts';
 import type { Result } from '../../src/base/result.ts';
 import { cseId, epoch, millis, seq, streamName, unixMillis } from '../../src/base/units.ts';
 import type { Millis, Seq, StreamName } from '../../src/base/units.ts';
+import { UnreadableError } from '../../src/buffer/log-results.ts';
 import type { StoredRecord } from '../../src/buffer/record.ts';
 import type { Binding, DeliveryError, SendOptions } from '../../src/onem2m/binding.ts';
 import { CseClient } from '../../src/onem2m/cse-client.ts';
@@ -55,6 +56,8 @@ export class ModelLog implements RecordSource {
   run = 1;
   logId: string = logId;
   readonly evicted: Set<string> = new Set();
+  /** Records that the disk does not let be read now, as `stream seq`. */
+  readonly unreadable: Set<string> = new Set();
   readonly #clock: SimulatedClock;
 
   constructor(clock: SimulatedClock) {
@@ -100,7 +103,13 @@ export class ModelLog implements RecordSource {
     const found = this.pendingOf(stream).filter((record) => record.seq > afterSeq);
     await Promise.resolve();
     this.onPeek();
-    return found.slice(0, max);
+    const bad = found.findIndex((record) => this.unreadable.has(`${stream} ${record.seq}`));
+    if (bad === 0) throw new UnreadableError(stream, new Error('EIO'));
+    return found.slice(0, bad < 0 ? max : Math.min(bad, max));
+  }
+
+  firstPending(stream: StreamName, afterSeq = 0): Seq | undefined {
+    return this.pendingOf(stream).find((record) => record.seq > afterSeq)?.seq;
   }
 
   acknowledge(stream: StreamName, throughSeq: Seq, fromSeq = 1): boolean {
