@@ -35,6 +35,11 @@ export const commandEntries: readonly CommandEntry[] = [
     load: () => import('./commands/provision.ts'),
   },
   {
+    name: 'deregister',
+    summary: 'end the registration of a stopped gateway for good',
+    load: () => import('./commands/deregister.ts'),
+  },
+  {
     name: 'config',
     summary: 'make, check and explain a configuration',
     load: () => import('./commands/config.ts'),

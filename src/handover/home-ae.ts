@@ -7,6 +7,13 @@ import { AccessControlOperations, ResourceType, ResponseStatusCode, ResultConten
 /** Containers of the home AE (DESIGN of the oneM2M side): what the gateway, operators and orchestrators share. */
 export const homeContainers = ['serving', 'cmd', 'targets', 'policy', 'intents', 'events'] as const;
 
+/** Labels of a home AE whose gateway is in use, and of one whose registration is over (termination.ts). */
+export const homeLabels = ['baton:home'] as const;
+export const terminatedLabels = ['baton:home', 'baton:state=terminated'] as const;
+
+/** Entries of `events` that are kept. */
+const eventsMax = 1000;
+
 /** Names of the home AE of a gateway: the management AE that stays registered at the IN-CSE for good. */
 export interface HomeAe {
   /** AE-ID stem, also the originator of the gateway's requests to the IN-CSE. */
@@ -41,7 +48,7 @@ export async function provisionHomeAe(
         appId: 'Nbaton-home',
         requestReachability: false,
         supportedReleaseVersions: ['4'],
-        labels: ['baton:home'],
+        labels: [...homeLabels],
       },
     },
     { resultContent: ResultContent.attributes },
@@ -86,9 +93,13 @@ export async function provisionHomeAe(
   const failed = children.find((failure) => failure !== undefined);
   if (failed !== undefined) return err(failed);
   const acpi = { accessControlPolicyIds: [`${home.address}/acp`] };
+  // A change of the policies of a resource may carry nothing else (TS-0001 9.6.1.3.2).
   const granted = await Promise.all([
     client.update(home.address, { ae: acpi }),
     ...homeContainers.map((name) => client.update(`${home.address}/${name}`, { container: acpi })),
+    client.update(home.address, { ae: { labels: [...homeLabels] } }),
+    // Answers to triggers are of no use for ever; the serving record must not have a bound (serving-record.ts).
+    client.update(`${home.address}/events`, { container: { maxNrOfInstances: eventsMax } }),
   ]);
   for (const outcome of granted) if (!outcome.ok) return outcome;
   return ok(registered.ok ? 'created' : 'kept');

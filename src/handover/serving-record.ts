@@ -31,6 +31,8 @@ export interface ServingEntry {
   readonly aes: Readonly<Record<string, string>>;
   readonly previousEpoch: Epoch;
   readonly unixMs: UnixMillis;
+  /** The registration is over for good (termination.ts): nobody serves any more. */
+  readonly isTerminated?: true;
 }
 
 /** Where the streams of a gateway begin at the CSE of an epoch: the first sequence number by container name. */
@@ -158,6 +160,9 @@ export class ServingRecord {
     const content = fieldOf(held.value.primitiveContent?.contentInstance, 'content');
     const nonce = fieldOf(content, 'nonce');
     if (typeof nonce === 'string' && ours.includes(nonce)) return ok({ kind: 'displaced', epoch: highest });
+    if (fieldOf(content, 'end') === true) {
+      return ok({ kind: 'overtaken', reason: `this gateway was deregistered by order (epoch ${highest})` });
+    }
     const cse = fieldOf(fieldOf(content, 'cse'), 'id');
     const where = typeof cse === 'string' ? ` for ${printable(cse, 60)}` : '';
     const reason = `another gateway with the same identity claimed epoch ${highest}${where}; ours is ${epoch}`;
@@ -288,6 +293,7 @@ export function decodeServingEntry(content: unknown): ServingEntry {
     aes: typeof aes === 'object' && aes !== null ? (aes as Record<string, string>) : {},
     previousEpoch: toEpoch(typeof previous === 'number' ? previous : 0),
     unixMs: (typeof t === 'number' ? t : 0) as UnixMillis,
+    ...(fields.end === true ? { isTerminated: true } : {}),
   };
 }
 
@@ -301,6 +307,7 @@ function encodeEntry(entry: ServingEntry): Record<string, unknown> {
     aes: entry.aes,
     previous: entry.previousEpoch,
     t: entry.unixMs,
+    ...(entry.isTerminated ? { end: true } : {}),
   };
 }
 

@@ -34,9 +34,10 @@ import { inDoubtLabel } from './stream-lane.ts';
 export interface ServingAnswer {
   /**
    * `serving`: the record names it, its ledger is there. `moving`: it is claimed and the ledger is not there yet. `left`: the
-   * CSE says that the gateway was there and has gone; where it is now, nobody was told. `unclaimed`: it never registered.
+   * CSE says that the gateway was there and has gone; where it is now, nobody was told. `terminated`: its registration is
+   * over; the entry names the CSE that served last. `unclaimed`: it never registered.
    */
-  readonly kind: 'serving' | 'moving' | 'left' | 'unclaimed';
+  readonly kind: 'serving' | 'moving' | 'left' | 'terminated' | 'unclaimed';
   /** The claim; absent where there is none. */
   readonly entry?: ServingEntry;
   /** SP-relative address of the gateway's AE. */
@@ -128,6 +129,7 @@ export class ServingResolver {
       });
     }
     const { entry, ledger } = step.value;
+    if (entry.isTerminated) return ok({ kind: 'terminated', entry, sinceUnixMs: entry.unixMs });
     const aeAddress = this.#aeAddress(entry.cse);
     const answer: ServingAnswer = {
       kind: ledger === undefined ? 'moving' : 'serving',

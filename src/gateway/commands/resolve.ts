@@ -55,8 +55,9 @@ export const command: Command = {
   wordsMax: 1,
   details:
     'All questions go to the IN-CSE; it passes on what concerns the CSE that serves. The answer is serving, moving (claimed,\n' +
-    'the switch is under way), left (the CSE says that the gateway has gone), or unclaimed; for a reading held, absent (asked\n' +
-    'and not there), named (not all CSEs could be asked) or unknown. Exit code 0 for serving, moving and held, else 1.',
+    'the switch is under way), left (the CSE says that the gateway has gone), terminated (it was deregistered), or unclaimed;\n' +
+    'for a reading held, absent (asked and not there), named (not all CSEs could be asked) or unknown. Exit code 0 for serving,\n' +
+    'moving and held, else 1.',
   run: resolve,
 };
 
@@ -141,7 +142,7 @@ function tellServing(answer: ServingAnswer): string {
     `  point of access  ${entry.cse.pointOfAccess}`,
     `  link             ${entry.link}`,
     `  since            ${Number.isNaN(since.getTime()) ? 'unknown' : since.toISOString()} by the clock of the gateway`,
-    `  AE               ${aeAddress ?? ''}`,
+    `  AE               ${aeAddress ?? 'none any more'}`,
     ...Object.entries(entry.aes).map(([name, id]) => `  AE-ID            ${name} ${id}`),
     ...(reason === undefined ? [] : [`  note             ${reason}`]),
   ];
