@@ -4,7 +4,6 @@
 import t from 'tap';
 import { Operation, ResourceType } from '../../src/onem2m/enums.ts';
 import type { RequestPrimitive, ResponsePrimitive } from '../../src/onem2m/primitives.ts';
-import type { PrimitiveContent } from '../../src/onem2m/resources.ts';
 import type { TestbedCse } from '../../src/testbed/cse/testbed-cse.ts';
 import { homeAeOf } from '../../src/handover/home-ae.ts';
 import { gatewayBundle } from '../../src/handover/bundle-manifest.ts';
