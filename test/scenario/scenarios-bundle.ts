@@ -49,6 +49,18 @@ async function subscribeForeign(
     };
     const registered = await app.create(seat.cseBaseName, ResourceType.ae, { ae });
     expect(registered.ok, `the application cannot register`);
+    // Whoever is not its registrar may notify it only by a policy of its own.
+    const own = { accessControlOriginators: [stem], accessControlOperations: 63 };
+    const others = { accessControlOriginators: ['all'], accessControlOperations: 16 };
+    const accessControlPolicy = {
+      resourceName: 'acp',
+      privileges: { accessControlRule: [own, others] },
+      selfPrivileges: { accessControlRule: [own] },
+    };
+    const address = `${seat.cseBaseName}/${stem}`;
+    const policy = await app.create(address, ResourceType.accessControlPolicy, { accessControlPolicy });
+    const granted = await app.update(address, { ae: { accessControlPolicyIds: [`${address}/acp`] } });
+    expect(policy.ok && granted.ok, 'the application cannot let others notify it');
     const subscription = {
       resourceName: 'watch',
       notificationUri: [stem],
@@ -83,7 +95,6 @@ export const bundleScenarios: readonly Scenario[] = [
     name: 'bundle',
     what: 'three AEs, one of them needing another, move together, and back, and after a kill in the middle',
     seats: ['lasting', 'lasting'],
-    isQuick: true,
     run: async (stage) => {
       const site = await stage.begin(bundleOf(stage.device));
       const others = othersOf(stage.device);
@@ -154,18 +165,19 @@ export const bundleScenarios: readonly Scenario[] = [
   },
   {
     name: 'announcement',
-    what: 'an announced AE is announced by the CSE that serves: the copy at the IN-CSE leads there, and none to where it was left',
+    what: 'an announced AE is announced by the CSE that serves; once the AE that was left has expired, no copy leads there',
     seats: ['lasting', 'lasting'],
     run: async (stage) => {
-      const site = await stage.begin(bundleOf(stage.device, { announceTo: ['/id-in'] }));
-      const leadTo = (seat: Seat) => async (): Promise<boolean> => {
-        const links = await linksOf(stage);
-        return links.length === 1 && links[0]?.startsWith(`${seat.cseId}/`) === true;
-      };
-      await stage.until('one copy that leads to the source', leadTo(stage.seat(0)));
+      const handover = { graceMs: 4_000 };
+      const site = await stage.begin({ handover, ...bundleOf(stage.device, { announceTo: ['/id-in'] }) });
+      const leadsTo = async (seat: Seat): Promise<boolean> =>
+        (await linksOf(stage)).some((link) => link.startsWith(`${seat.cseId}/`));
+      await stage.until('a copy that leads to the source', () => leadsTo(stage.seat(0)));
       await stage.move(site, stage.seat(1));
-      await stage.until('one copy that leads to the target', leadTo(stage.seat(1)));
-      return stage.verdict(site, stage.seat(1), { others: othersOf(stage.device) });
+      await stage.until('a copy that leads to the target', () => leadsTo(stage.seat(1)));
+      const forgotten = (await stage.held()).filter(({ cse }) => cse === stage.seat(0).name);
+      await stage.until('no copy that leads to the source', async () => !(await leadsTo(stage.seat(0))));
+      return stage.verdict(site, stage.seat(1), { others: othersOf(stage.device), forgotten });
     },
   },
 ];

@@ -64,7 +64,6 @@ export const movingScenarios: readonly Scenario[] = [
     name: 'back-in-grace',
     what: 'a gateway that comes back within the grace period finds its AE and what it holds, and serves from it again',
     seats: ['lasting', 'lasting'],
-    isQuick: true,
     run: async (stage) => {
       const site = await stage.begin();
       const made = await stage.held();
