@@ -6,7 +6,7 @@ import type { CancelTimer, Clock } from '../host/clock.ts';
 import type { Filesystem } from '../host/filesystem.ts';
 import type { KernelEvent, KernelNetwork } from '../host/netlink.ts';
 import type { InterfaceState } from '../host/netlink-interfaces.ts';
-import { advanceLink, createLink, defaultLinkPolicy } from './access-link.ts';
+import { advanceLink, createLink, defaultLinkPolicy, isUsable } from './access-link.ts';
 import type { AccessLink, LinkEvent, LinkInput, LinkPolicy } from './access-link.ts';
 import { LinkRouting } from './link-routing.ts';
 import { LinkdownSetting } from './linkdown-setting.ts';
@@ -164,22 +164,29 @@ export class AccessLinks {
       watched.knownGateways = [found.find((now) => !isIpv6(now)), found.find(isIpv6), ...others].flatMap(
         (gateway) => gateway ?? [],
       );
-      // Sockets are moved before routes are mended: whoever hears the event acts at once.
-      this.#tellInterface(watched);
-      if (this.#isComplete) void this.#setRouting();
+      const routed = this.#isComplete ? this.#setRouting() : Promise.resolve();
+      // Bad news at once: sockets are moved before routes are mended. Good news when the routes stand: before that, what is
+      // sent over the link is refused.
+      if (isUsable(this.#advanced(watched).link) && !isUsable(watched.link)) {
+        void routed.then(() => this.#tellInterface(watched));
+      } else {
+        this.#tellInterface(watched);
+      }
     }
   }
 
   #tellInterface(watched: Watched): void {
-    const { config, state } = watched;
-    if (config.interfaceName === undefined) return;
+    if (watched.config.interfaceName === undefined) return;
+    const { link, events } = this.#advanced(watched);
+    watched.link = link;
+    for (const event of events) this.#options.onEvent(event);
+  }
+
+  /** The link with its interface as it is now. */
+  #advanced({ link, config, state }: Watched): ReturnType<typeof advanceLink> {
     const { localAddress } = config;
-    this.#advance(watched, {
-      kind: 'interface',
-      atMs: this.#now(),
-      state,
-      ...(localAddress === undefined ? {} : { pinnedAddress: localAddress }),
-    });
+    const pinned = localAddress === undefined ? {} : { pinnedAddress: localAddress };
+    return advanceLink(link, { kind: 'interface', atMs: this.#now(), state, ...pinned }, this.#policy);
   }
 
   async #setRouting(): Promise<void> {

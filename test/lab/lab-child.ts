@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { millis } from '../../src/base/units.ts';
+import { NodeClock } from '../../src/host/clock.ts';
 import { LineSplitter } from '../../src/host/line-splitter.ts';
 
 /** One of our modules as a child of the lab, in a namespace where one is named; it speaks JSON, one value a line. */
@@ -59,9 +61,9 @@ export class LabChild {
   /** Ends its input, and the child when it does not end by itself. */
   async stop(): Promise<void> {
     this.#child.stdin?.end();
-    const timer = setTimeout(() => this.#child.kill('SIGKILL'), 3000);
+    const cancel = new NodeClock().schedule(millis(3000), () => this.#child.kill('SIGKILL'));
     await this.exited;
-    clearTimeout(timer);
+    cancel();
   }
 
   kill(): void {
