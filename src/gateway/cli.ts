@@ -45,6 +45,11 @@ export const commandEntries: readonly CommandEntry[] = [
     load: () => import('./commands/config.ts'),
   },
   {
+    name: 'context',
+    summary: 'compare a CSE with the manifest of the bundle, and repair it',
+    load: () => import('./commands/context.ts'),
+  },
+  {
     name: 'handover',
     summary: 'move a running gateway to another CSE, or let a fenced one serve again',
     load: () => import('./commands/handover.ts'),

@@ -7,9 +7,10 @@
  */
 import { DecodeError, errorText } from '../base/errors.ts';
 import { LinkedAbort } from '../base/linked-abort.ts';
-import { millis } from '../base/units.ts';
+import { epoch as toEpoch, millis } from '../base/units.ts';
 import type { CseId, Millis, StreamName } from '../base/units.ts';
 import type { BundleContext } from '../handover/context.ts';
+import { differencesOf } from '../handover/context-diff.ts';
 import { ContextTransfer, snapshotOf } from '../handover/context-transfer.ts';
 import type { ContextSnapshot, FlexState, TransferReport } from '../handover/context-transfer.ts';
 import { decodeForeignResource } from '../handover/foreign-resources.ts';
@@ -53,6 +54,8 @@ export interface ContextDeskOptions {
   /** For so long a source is kept, and asked again. */
   readonly graceMs: Millis;
 }
+
+const bundleStates = ['prepared', 'provisional', 'serving', 'moved'] as const;
 
 /** CSEs of which something is remembered. */
 const snapshotsMax = 4;
@@ -132,6 +135,31 @@ export class ContextDesk {
       bytes -= oldest === undefined ? bytes : sizeOf(oldest);
     }
     this.#written.set(key, ring);
+  }
+
+  /** What differs at a CSE from the manifest; with `isRepair` it is repaired, where the bundle is registered there. */
+  async inspect(cse: CseReference, isRepair: boolean): Promise<Readonly<Record<string, unknown>>> {
+    const { context, clientFor, deadlineMs, isBusy } = this.#options;
+    const [client, bundle, limits] = [clientFor(cse), context().bundle, { deadlineMs }];
+    const refused = (reason: string): Readonly<Record<string, unknown>> => ({ accepted: false, reason });
+    const mark = await context().marked(client, cse, limits);
+    if (mark !== undefined && 'reason' in mark) return refused(mark.reason);
+    const state = bundleStates.find((each) => each === mark?.state) ?? 'prepared';
+    const wanted = { epoch: mark?.epoch ?? toEpoch(0), state };
+    if (isRepair && mark === undefined) {
+      return refused(`nothing of ${bundle.device} is at ${cse.cseId}; a handover prepares it there`);
+    }
+    if (isRepair && isBusy()) return refused('a handover is under way, which sees to the context itself');
+    const before = await context().observe(client, cse, limits);
+    if ('reason' in before) return refused(before.reason);
+    const differences = differencesOf(bundle, cse, before, wanted);
+    const answer = { accepted: true, cse: cse.cseId, state: mark?.state ?? 'absent', differences };
+    if (!isRepair) return answer;
+    const outcome = await context().repair(client, cse, wanted, limits);
+    if (outcome.kind === 'failed') return refused(outcome.reason);
+    const after = await context().observe(client, cse, limits);
+    if ('reason' in after) return refused(after.reason);
+    return { ...answer, repaired: true, remaining: differencesOf(bundle, cse, after, wanted) };
   }
 
   /** Transfers what is pending and looks at the serving CSE from time to time, until `signal` aborts. */

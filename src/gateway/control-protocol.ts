@@ -7,11 +7,13 @@ import type { GatewayEvent, GatewayStatus } from './status.ts';
  *     → {"id":2,"method":"subscribe","params":{"periodMs":500}} ← {"id":2,"result":{}} {"status":{…}} {"event":{…}} …
  *     → {"id":3,"method":"handover","params":{"target":"/id-mn2"}}
  *       with "dryRun":true nothing is begun; "unfence":true lets a fenced gateway serve again
+ *       with "aes":["gw1","gw1-weather"] it is refused unless these are all AEs of the bundle
+ *     → {"id":6,"method":"context","params":{"cse":"/id-mn2","repair":true}}
  *     → {"id":4,"method":"stop"}
  *     → {"id":5,"method":"hello"}                               ← {"id":5,"result":{"pid":…,"owner":true,"name":"…"}}
  *     ← {"id":null,"error":{"code":"DECODE","message":"…"}}     a line that is no request
  */
-export const controlMethods = ['status', 'subscribe', 'handover', 'stop', 'hello'] as const;
+export const controlMethods = ['status', 'subscribe', 'handover', 'context', 'stop', 'hello'] as const;
 
 /** Name of the socket in the data directory that clients connect to. */
 export const controlSocketName = 'control.sock';

@@ -15,6 +15,8 @@ export interface ControlHandlers {
   status(): GatewayStatus;
   /** Carries the order out; what it resolves to is the result. */
   handover(order: HandoverOrder): Promise<Readonly<Record<string, unknown>>>;
+  /** Compares a CSE with the manifest of the bundle, and repairs it when told to. */
+  context?(order: ContextOrder): Promise<Readonly<Record<string, unknown>>>;
   /** Asks the gateway to end; it answers before it does. */
   stop(): void;
 }
@@ -27,6 +29,15 @@ export interface HandoverOrder {
   readonly dryRun?: true;
   /** Let a fenced gateway serve again instead. */
   readonly unfence?: true;
+  /** AEs that are to move; refused unless they are the whole bundle. */
+  readonly aes?: readonly string[];
+}
+
+/** What is wanted of the context. */
+export interface ContextOrder {
+  /** CSE-ID; the one that serves when absent. */
+  readonly cse?: string;
+  readonly repair?: true;
 }
 
 /** Where a control server lives. */
@@ -152,6 +163,9 @@ export class ControlServer {
         return { periodMs: periodOf(params) };
       case 'handover':
         return this.#handlers.handover(orderOf(params));
+      case 'context':
+        if (this.#handlers.context === undefined) throw new UsageError('nobody answers for the context here');
+        return this.#handlers.context(contextOrderOf(params));
       case 'stop':
         return {};
     }
@@ -211,6 +225,13 @@ function periodOf(params: Readonly<Record<string, unknown>>): number {
 
 function orderOf(params: Readonly<Record<string, unknown>>): HandoverOrder {
   const { target } = params;
+  const aes: unknown = params['aes'];
+  if (
+    aes !== undefined &&
+    (!Array.isArray(aes) || aes.length > 64 || !aes.every((each) => typeof each === 'string'))
+  ) {
+    throw new UsageError('aes must be a list of names of AEs, for example ["gw1"]');
+  }
   if (target !== undefined && (typeof target !== 'string' || target.length > 256)) {
     throw new UsageError('target must be the CSE-ID of a candidate, for example "/id-mn2"');
   }
@@ -218,6 +239,20 @@ function orderOf(params: Readonly<Record<string, unknown>>): HandoverOrder {
     ...(target === undefined ? {} : { target }),
     ...(params['dryRun'] === true ? { dryRun: true } : {}),
     ...(params['unfence'] === true ? { unfence: true } : {}),
+    ...(aes === undefined ? {} : { aes: aes.map(String) }),
+  };
+}
+
+function contextOrderOf(params: Readonly<Record<string, unknown>>): ContextOrder {
+  const { cse } = params;
+  if (cse !== undefined && (typeof cse !== 'string' || cse.length > 256)) {
+    throw new UsageError(
+      'cse must be the CSE-ID of a candidate or of the serving CSE, for example "/id-mn2"',
+    );
+  }
+  return {
+    ...(cse === undefined ? {} : { cse }),
+    ...(params['repair'] === true ? { repair: true } : {}),
   };
 }
 

@@ -16,6 +16,7 @@ import { Downlink } from '../downlink/downlink.ts';
 import { gatewayActuator } from '../downlink/actuator.ts';
 import { gatewayTarget } from '../downlink/command.ts';
 import type { CommandResult } from '../downlink/command.ts';
+import { whyNotClosed } from '../handover/bundle-manifest.ts';
 import { every, sleep } from '../host/clock.ts';
 import type { CancelTimer } from '../host/clock.ts';
 import type { Host } from '../host/host.ts';
@@ -108,8 +109,21 @@ export class Gateway {
   async orderHandover(
     target: string | undefined,
     isDryRun = false,
+    aes?: readonly string[],
   ): Promise<Readonly<Record<string, unknown>>> {
+    const { device, bundle } = this.#config;
+    const names = [...new Set([device, ...(bundle.aes ?? []).map(({ name }) => name)])];
+    const reason = aes === undefined ? undefined : whyNotClosed(names, aes);
+    if (reason !== undefined) return { accepted: false, reason };
     return (await this.#service?.orderHandover(target, isDryRun)) ?? notOpen;
+  }
+
+  /** Compares a CSE with the manifest, the serving one unless named, and repairs it when told to. */
+  async inspectContext(
+    cse: string | undefined,
+    isRepair: boolean,
+  ): Promise<Readonly<Record<string, unknown>>> {
+    return (await this.#service?.inspectContext(cse, isRepair)) ?? notOpen;
   }
 
   /** Lets a fenced gateway serve again; resolves to whether it does, or why not. */

@@ -243,6 +243,16 @@ export class Service {
     return { accepted: true, target: chosen.cseId, ...(isDryRun ? { isDryRun } : {}) };
   }
 
+  /** Compares a CSE with the manifest, the serving one unless named, and repairs it when told to. */
+  inspectContext(cseId: string | undefined, isRepair: boolean): Promise<Readonly<Record<string, unknown>>> {
+    const serving = servingOf(this.#state)?.cse;
+    const isServing = cseId === undefined || cseId === serving?.cseId;
+    const none = 'no CSE serves; name one by --cse';
+    const cse = isServing ? (serving ?? none) : chooseTarget(this.#pilot.candidates, undefined, cseId);
+    if (typeof cse === 'string') return Promise.resolve({ accepted: false, reason: cse });
+    return this.#desk.inspect(cse, isRepair);
+  }
+
   /** Lets a fenced gateway serve again, by order of an operator who has stopped the other one. */
   async unfence(): Promise<Readonly<Record<string, unknown>>> {
     if (this.#state.kind !== 'fenced') {

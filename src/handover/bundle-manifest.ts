@@ -176,6 +176,18 @@ export function checkBundle(bundle: BundleManifest): BundleManifest {
   return bundle;
 }
 
+/**
+ * Why an order to move these AEs is refused; undefined when it means the whole bundle. The AEs of a bundle share one claim, one
+ * serving CSE and one command container, so that moving some of them would split it (G13, I4, I5).
+ */
+export function whyNotClosed(names: readonly string[], ordered: readonly string[]): string | undefined {
+  const unknown = ordered.filter((name) => !names.includes(name));
+  if (unknown.length > 0) return `${unknown.join(', ')}: not in the bundle, which is ${names.join(', ')}`;
+  const left = names.filter((name) => !ordered.includes(name));
+  if (left.length === 0) return undefined;
+  return `${left.join(', ')} would be left behind, and a bundle is never split; name them too, or no AEs to move them all`;
+}
+
 /** How many AEs must be registered one after the other before this one. */
 export function registrationLevel(
   bundle: BundleManifest,

@@ -251,7 +251,9 @@ export class ContextTransfer {
     }
     const address = `${target.cse.cseBaseName}/${ae.name}/${copiesPath}`;
     const place = { cseId: target.cse.cseId, address, root };
-    const wanted = newest(inOrder(found), policy);
+    // What the target has the originals of, or has been written to it meanwhile, takes no place from what it lacks.
+    const elsewhere = found.filter(({ from }) => from !== target.cse.cseId);
+    const wanted = newest(inOrder(elsewhere), policy);
     // Beside what others write, `la` has to stay the newest one.
     const fresh = copiesPath === path ? await this.#newerThanThere(place, wanted, options) : wanted;
     const { copied, reason, isAnswer } = await writeCopies(target.client, place, fresh, options);

@@ -11,6 +11,7 @@ import { bundleOf } from '../../src/gateway/bundle-of.ts';
 import { destinationAt } from '../../src/gateway/destination-at.ts';
 import { explainKey } from '../../src/gateway/config-explain.ts';
 import { loadConfig, parseConfig } from '../../src/gateway/load-config.ts';
+import { whyNotClosed } from '../../src/handover/bundle-manifest.ts';
 import type { AeManifest, ResourceManifest } from '../../src/handover/bundle-manifest.ts';
 import { planRepair } from '../../src/handover/repair-plan.ts';
 import { NodeFilesystem } from '../../src/host/filesystem.ts';
@@ -89,7 +90,8 @@ void t.test('what is declared is what a CSE is to hold', (t) => {
   const config = parseConfig(whole, 'gw.yaml');
   const bundle = bundleOf(config, containers);
   const [own, weather] = bundle.aes;
-  t.same(names(own.resources).sort(), ['acp', 'cmd', 'cmd/cmd-sub', 'door', 'notes', 'results']);
+  const declared = names(own.resources).filter((name) => !name.startsWith('intents'));
+  t.same(declared.sort(), ['acp', 'cmd', 'cmd/cmd-sub', 'door', 'notes', 'results']);
   t.match(own, { aeId: 'Sgw1', labels: ['home'], priority: 10 });
   t.same(names(weather?.resources ?? []).sort(), [
     'acp',
@@ -274,6 +276,17 @@ void t.test('what cannot be is told with its line and the way out', (t) => {
   }
   t.match(explainKey('bundle.aes[].containers[].recent'), /last N .*\n/u);
   t.match(explainKey('bundle.aes.priority'), /default +5/u);
+  t.end();
+});
+
+void t.test('an order to move some AEs is refused, for a bundle is never split', (t) => {
+  const names = ['gw1', 'gw1-weather'];
+  t.equal(whyNotClosed(names, ['gw1-weather', 'gw1']), undefined);
+  t.match(whyNotClosed(names, ['gw1-weather']), /gw1 would be left behind.*never split; name them too/u);
+  t.match(
+    whyNotClosed(names, ['gw1', 'gw1-wether']),
+    /gw1-wether: not in the bundle, which is gw1, gw1-weather/u,
+  );
   t.end();
 });
 

@@ -16,9 +16,17 @@ const watchMs = millis(120_000);
 export const command: Command = {
   name: 'handover',
   summary: 'move a running gateway to another CSE, or let a fenced one serve again',
-  usage: ['handover [--to CSE] [--dry-run] [--config FILE | --data DIR] [--json]', 'handover --unfence'],
+  usage: [
+    'handover [--to CSE] [--aes A,B] [--dry-run] [--config FILE | --data DIR] [--json]',
+    'handover --unfence',
+  ],
   options: {
     'to': { type: 'text', argument: 'CSE', summary: 'CSE-ID of the target; the best candidate when absent' },
+    'aes': {
+      type: 'text',
+      argument: 'A,B',
+      summary: 'names of the AEs; refused unless they are all of the bundle, which is never split',
+    },
     'dry-run': { type: 'flag', summary: 'tell what would be begun, and begin nothing' },
     'unfence': {
       type: 'flag',
@@ -32,7 +40,8 @@ export const command: Command = {
     'rolled back.',
   async run(context) {
     const { options } = context;
-    if (options.flag('unfence') && (options.text('to') !== undefined || options.flag('dry-run'))) {
+    const isOrder = ['to', 'aes'].some((name) => options.text(name) !== undefined) || options.flag('dry-run');
+    if (options.flag('unfence') && isOrder) {
       throw new UsageError('--unfence begins no handover; give it alone');
     }
     const client = await ControlClient.open(
@@ -50,6 +59,12 @@ export const command: Command = {
 async function order(context: CommandContext, client: ControlClient): Promise<number> {
   const { options, host, signal } = context;
   const target = options.text('to');
+  const aes = options
+    .text('aes')
+    ?.split(',')
+    .map((name) => name.trim());
+  if (aes?.includes('') === true)
+    throw new UsageError('--aes takes names with commas between, for example gw1,gw1-weather');
   const isWatched = !options.flag('unfence') && !options.flag('dry-run');
   const until = new AbortController();
   const over = AbortSignal.any([signal, until.signal]);
@@ -70,6 +85,7 @@ async function order(context: CommandContext, client: ControlClient): Promise<nu
   );
   const answer = await client.request('handover', {
     ...(target === undefined ? {} : { target }),
+    ...(aes === undefined ? {} : { aes }),
     ...(options.flag('dry-run') ? { dryRun: true } : {}),
     ...(options.flag('unfence') ? { unfence: true } : {}),
   });

@@ -66,8 +66,9 @@ async function runGateway(context: CommandContext): Promise<number> {
     });
     control.serve({
       status: () => gateway.status(),
-      handover: ({ target, dryRun, unfence }) =>
-        unfence === true ? gateway.unfence() : gateway.orderHandover(target, dryRun),
+      handover: ({ target, dryRun, unfence, aes }) =>
+        unfence === true ? gateway.unfence() : gateway.orderHandover(target, dryRun, aes),
+      context: ({ cse, repair }) => gateway.inspectContext(cse, repair === true),
       stop: () => stop.abort(new CancelledError('ended over the control socket')),
     });
     try {

@@ -24,6 +24,7 @@ export function isAllowed(
 ): boolean {
   const { settings } = core;
   if (originator === settings.adminOriginator || originator === settings.cseId) return true;
+  if (isOwnCopy(resource, originator)) return true;
   let governed: StoredResource | undefined = resource;
   while (governed !== undefined) {
     if (isPolicy(governed)) return policyAllows(core, governed, 'selfPrivileges', originator, operation);
@@ -100,6 +101,17 @@ export function registeredCse(core: CseCore, cseId: string): StoredResource | un
   }
   return undefined;
 }
+
+/**
+ * The CSE of an original keeps its announced copy in step and removes it (TS-0001 10.2.18): the policies of the copy are those of
+ * the original, which may not be here.
+ */
+function isOwnCopy(resource: StoredResource, originator: string): boolean {
+  return resource.type > announcedTypes && resource.createdBy === originator;
+}
+
+/** Announced variants have the number of their original added to this (TS-0004 6.3.4.2.1). */
+const announcedTypes = 10_000;
 
 function isPolicy(resource: StoredResource): boolean {
   return (
