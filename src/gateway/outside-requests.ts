@@ -63,6 +63,8 @@ export interface OutsideRequestsOptions {
   readonly register: () => Promise<string | undefined>;
   /** Has the commands at the serving CSE fetched soon. */
   readonly refreshLater: () => void;
+  /** The CSE at which a standby is kept. */
+  readonly standby: () => string | undefined;
   readonly onStale: (cse: CseReference, epoch: Epoch) => Promise<void>;
 }
 
@@ -104,7 +106,8 @@ export class OutsideRequests {
       onTaken: (taken) => {
         this.#cleaner.add(taken);
         const { cseId } = taken;
-        if (cseId !== inCse.cseId && !this.#held().includes(cseId)) this.#stale.suspect(cseId);
+        const used = [inCse.cseId, options.standby(), ...this.#held()];
+        if (!used.includes(cseId)) this.#stale.suspect(cseId);
       },
       onMissed: () => {
         this.#isToLook = true;
@@ -177,6 +180,7 @@ export class OutsideRequests {
       clientFor,
       serving: () => this.#servingNow(),
       candidates: () => pilot.candidates.flatMap((candidate) => referenceOf(candidate) ?? []),
+      standby: this.#options.standby,
       onStale,
       onAlarm: (cseId, text) => telling.alarms.set(`stale ${cseId}`, text),
     });

@@ -169,6 +169,7 @@ export class Service {
       move: (target, trigger) => this.#begin(trigger, target, []),
       register: () => this.#keeper.renew(),
       refreshLater: () => this.#keeper.refreshLater(),
+      standby: () => this.#owed.standby?.cse.cseId,
       onStale: (cse, epoch) => this.#owed.add({ kind: 'orphan', cse, epoch }),
     });
     this.#guard = new ServingGuard({

@@ -15,7 +15,7 @@ import { SimulatedClock } from '../../src/testbed/simulated-clock.ts';
 import { GatewayWorld, device, stream } from '../handover/gateway-world.ts';
 import type { GatewayWorldOptions } from '../handover/gateway-world.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(600_000);
 
 const enabled = { enabled: true, holdMs: 2000, refreshMs: 10_000 };
 
@@ -382,4 +382,58 @@ void t.test('a standby of the last run', async (t) => {
   );
   t.equal(world.status.standby?.cseId, '/id-mn2', 'is kept where it is still the best');
   t.equal(world.labelsAt('/id-mn2')?.[0], `baton:dev=${device}`);
+});
+
+void t.test('what a lost state directory leaves behind is found by its label and released', async (t) => {
+  const world = await openWorld(t, { graceMs: 20_000 }, { periodMs: 2000 });
+  await world.handOver('/id-mn2');
+  // A target was prepared, under an epoch below ours, by a run that nobody remembers.
+  const mn3 = world.cses.find('/id-mn3');
+  const made = (name: string, labels: readonly string[]): Promise<unknown> =>
+    mn3?.handle(
+      {
+        operation: 1,
+        to: 'cse-mn3',
+        from: `S${name}`,
+        requestIdentifier: name,
+        releaseVersionIndicator: '4',
+        resourceType: 2,
+        primitiveContent: {
+          ae: {
+            ...{ resourceName: name, appId: 'Nbaton', requestReachability: false },
+            ...{ supportedReleaseVersions: ['4'], labels: [...labels] },
+          },
+        },
+      },
+      { serialisation: 'cbor' },
+    ) ?? Promise.resolve();
+  await world.clock.advanceUntil(
+    made(device, [`baton:dev=${device}`, 'baton:state=prepared', 'baton:epoch=1']),
+  );
+  world.machine.end('kill');
+  for (const name of ['handover.journal', 'owed.state', 'owed.previous'])
+    world.machine.forget(`/data/state/${name}`);
+  world.machine.start();
+  await world.until(
+    'it serves anew',
+    () => world.serving !== undefined && world.status.handover === undefined,
+  );
+  await world.until('it is found', () => world.stateAt('/id-mn3') !== 'prepared', 120_000);
+  await world.pass(30_000);
+  t.equal(world.stateAt('/id-mn3'), undefined, 'and expires after the time of grace');
+  t.equal(world.stateAt(world.serving ?? ''), 'serving');
+
+  // One of a later epoch belongs to somebody else.
+  await world.clock.advanceUntil(
+    made(device, [`baton:dev=${device}`, 'baton:state=prepared', 'baton:epoch=99']),
+  );
+  world.machine.end('kill');
+  world.machine.forget('/data/state/handover.journal');
+  world.machine.start();
+  await world.until(
+    'it serves anew',
+    () => world.serving !== undefined && world.status.handover === undefined,
+  );
+  await world.pass(60_000);
+  t.equal(world.stateAt('/id-mn3'), 'prepared', 'is left alone');
 });
