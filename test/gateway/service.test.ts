@@ -529,6 +529,20 @@ void t.test('restarts: commands that came meanwhile, and readings', async (t) =>
   t.same(await world.wrong(), []);
 });
 
+void t.test('a command that the disk did not take is fetched when it does', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(5, [-80, -100, -110]);
+  world.filesystem.onOperation = ({ kind, path }) =>
+    kind !== 'read' && path.includes('/commands.') ? { kind: 'error', errno: 'ENOSPC' } : undefined;
+  await world.command('mn1', 'refused');
+  await world.pass(1000);
+  t.match(world.alarms.list(), [{ text: /could not be made durable/ }]);
+  world.filesystem.onOperation = undefined;
+  await world.pass(20_000);
+  t.same(world.life.executed, ['refused'], 'though its CSE does not tell it again');
+  t.same(world.alarms.list(), []);
+});
+
 void t.test('fenced: another gateway with our identity claims', async (t) => {
   const world = await openWorld(t);
   await world.drive(8, [-80, -100, -110]);
