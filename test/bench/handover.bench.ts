@@ -155,7 +155,7 @@ function bundleOf(aes: number): unknown[] {
 
 /** Many handovers while readings and commands flow. */
 async function measureFlow(kind: Flow['kind']): Promise<Flow> {
-  const given = new Map<string, { readonly atMs: number; deliveredMs?: number }>();
+  const given = new Map<string, { readonly atMs: number; readonly cseId: string; deliveredMs?: number }>();
   const arrivals: number[] = [];
   let named = '';
   const world = new GatewayWorld({
@@ -194,8 +194,10 @@ async function measureFlow(kind: Flow['kind']): Promise<Flow> {
     const stop = startCommands();
     const fromMs = world.clock.monotonicMs();
     let begunMs = fromMs;
+    let lostCse = '';
     if (kind === 'lost') {
       const source = world.serving ?? '';
+      lostCse = source;
       const before = world.ended.length;
       await world.pass(300);
       world.cut(source);
@@ -212,14 +214,13 @@ async function measureFlow(kind: Flow['kind']): Promise<Flow> {
       stop();
     }
     await world.pass(1000);
-    // What was given to a CSE that nobody reaches any more waits there.
-    const counted = [...given.values()].filter(
-      ({ atMs }) => kind !== 'lost' || atMs < fromMs + 250 || atMs >= begunMs,
-    );
+    // What was given to a CSE that nobody reaches any more waits there: blind until the record names another one.
+    const counted = [...given.values()].filter(({ cseId }) => cseId !== lostCse);
     const tookMs = counted.map(({ atMs, deliveredMs = Number.POSITIVE_INFINITY }) => deliveredMs - atMs);
     const usual = percentile(tookMs, 0.5);
     normalMs = Math.max(normalMs, usual);
-    blind.push(Math.max(...tookMs) - usual);
+    const namedMs = kind === 'lost' ? Math.min(...counted.map(({ atMs }) => atMs)) - begunMs : 0;
+    blind.push(namedMs + Math.max(...tookMs) - usual);
     const around = arrivals.filter((atMs) => atMs >= fromMs);
     gaps.push(Math.max(...around.map((atMs, index) => atMs - (around[index - 1] ?? atMs))));
     arrivals.splice(0);
@@ -238,7 +239,7 @@ async function measureFlow(kind: Flow['kind']): Promise<Flow> {
     const next = (): void => {
       if (!isOn) return;
       const id = `cmd-${++number}-`;
-      given.set(id, { atMs: world.clock.monotonicMs() });
+      given.set(id, { atMs: world.clock.monotonicMs(), cseId: named });
       void world.command(named, id);
       world.clock.schedule(commandMs as never, next);
     };
