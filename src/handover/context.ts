@@ -97,17 +97,21 @@ export class BundleContext {
     ]);
     const admitted = this.#admit(client, cse, options);
     const observed = new Map<string, ObservedAe>();
+    const tried = new Set(creations.map(({ ae }) => ae));
     for (const [index, { name }] of this.#bundle.aes.entries()) {
       const found = seen[index];
       if (run.made.has(name)) observed.set(name, 'fresh');
-      else if (found !== undefined)
-        observed.set(name, typeof found === 'object' && 'reason' in found ? 'unread' : found);
+      else if (found !== undefined) observed.set(name, this.#assumed(found, tried.has(name)));
       const reason = this.#whyUnusable(cse, name, found, run);
       if (reason !== undefined) return { kind: 'failed', reason };
     }
     if (run.failure !== undefined) return { kind: 'failed', reason: run.failure };
     await run.performAll(planRepair(this.#bundle, cse.cseBaseName, observed, wanted, cse.cseId));
-    return outcomeOf(run.failure ?? (await admitted));
+    // An AE that depends on others is tried late; the same may be wrong with it.
+    const unusable = this.#bundle.aes
+      .map(({ name }, index) => this.#whyUnusable(cse, name, seen[index], run))
+      .find((reason) => reason !== undefined);
+    return outcomeOf(run.failure === undefined ? await admitted : (unusable ?? run.failure));
   }
 
   /** Brings the bundle at a CSE that knows it to the manifest: what is read there decides what is done. */
@@ -292,6 +296,12 @@ export class BundleContext {
     return stemOf(aeId) === ae.aeId ? 'unread' : { reason: `${address} belongs to ${String(aeId)}` };
   }
 
+  /** What is assumed of an AE that a CSE does not show: one that was not tried yet is tried, where it may not be there. */
+  #assumed(found: ObservedAe | { reason: string; code?: number }, wasTried: boolean): ObservedAe {
+    if (typeof found !== 'object' || !('reason' in found)) return found;
+    return found.code === ResponseStatusCode.originatorHasNoPrivilege && !wasTried ? 'absent' : 'unread';
+  }
+
   /** Why an AE that could not be created cannot be taken over either. */
   #whyUnusable(
     cse: CseReference,
@@ -395,9 +405,8 @@ class PlanRun {
     const exists = [originatorHasAlreadyRegistered, alreadyExists, conflict].some((code) =>
       isRejectedWith(error, code),
     );
-    if (!exists || !isOpen) return error.message;
-    this.refused.set(request.ae, error.message);
-    return undefined;
+    if (exists) this.refused.set(request.ae, error.message);
+    return exists && isOpen ? undefined : error.message;
   }
 
   #prolonged(ae: string): { ae: Ae } {

@@ -319,7 +319,7 @@ void t.test('cost: round trips from the decision to the switch do not grow with 
     const receivedBytes = counted.receivedBytes - cold.receivedBytes;
     const requests = counted.requests - cold.requests;
     const resources = world.cses.mn1.dump().filter(({ path }) => path.startsWith('cse-mn1/gw1')).length;
-    t.equal(resources, 6 + (count - 1) * 5, 'everything is there');
+    t.equal(resources, 8 + (count - 1) * 5, 'everything is there');
     await context.release(client, mn1, { epoch: epoch(3), graceMs: millis(600_000) }, options);
     const returning = await trips(() =>
       context.prepare(client, mn1, { ...wanted, epoch: epoch(4) }, options),
