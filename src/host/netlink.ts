@@ -2,7 +2,7 @@
  * The kernel's view of links, addresses, routes and rules, through its routing socket (rtnetlink(7)).
  *
  * Two sockets: one hears what changes, the other asks and sets. So a dump never stands between an event and its listener, and
- * a flood of events, which makes the kernel drop some (ENOBUFS), costs the listening socket only: it is opened again and
+ * a flood of events, of which the kernel drops some, costs the listening socket only: it is opened again and
  * everything is read anew. Memberships come before the first dump, so that nothing falls between the two; an event that the
  * dump had seen already changes nothing.
  *
@@ -17,7 +17,8 @@ import { err, ok } from '../base/result.ts';
 import type { Result } from '../base/result.ts';
 import { millis } from '../base/units.ts';
 import type { CancelTimer, Clock } from './clock.ts';
-import { withDeadline } from './clock.ts';
+import { every, withDeadline } from './clock.ts';
+import { droppedEvents, silenceOverruns } from './netlink-overrun.ts';
 import { InterfaceTable } from './netlink-interfaces.ts';
 import type { InterfaceState } from './netlink-interfaces.ts';
 import {
@@ -76,6 +77,7 @@ const routeProtocol = 0;
 /** Numbers of the groups RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE. */
 const groups: readonly number[] = [1, 5, 7, 8, 9, 11, 19];
 const answerMs = millis(2000);
+const dropLookMs = millis(1000);
 const reopenMsMin = 50;
 const reopenMsMax = 5000;
 /** A dump during which something changed is not consistent; it is taken again, so often at most. */
@@ -242,6 +244,7 @@ class Watch {
   #table: InterfaceTable;
   #socket: RawNetlinkSocket | undefined;
   #cancelReopen: CancelTimer = () => undefined;
+  #cancelLook: CancelTimer = () => undefined;
   #reopenMs = reopenMsMin;
   #isClosed = false;
 
@@ -266,8 +269,7 @@ class Watch {
       socket.on('message', (data, { port }) => this.#receive(socket, data, port));
       socket.on('truncatedMessage', () => this.#reopen(socket, 'an event was cut short'));
       socket.on('error', (cause) => this.#reopen(socket, errorText(cause)));
-      for (const group of groups) socket.addMembership(group);
-      void this.#readAll(socket);
+      void this.#join(socket);
     } catch (cause) {
       this.#reopen(this.#socket, errorText(cause));
     }
@@ -277,6 +279,20 @@ class Watch {
     this.#isClosed = true;
     this.#cancelReopen();
     this.#leave();
+  }
+
+  async #join(socket: RawNetlinkSocket): Promise<void> {
+    const { port } = socket.address();
+    await silenceOverruns(port);
+    if (socket !== this.#socket) return;
+    for (const group of groups) socket.addMembership(group);
+    this.#cancelLook = every(this.#clock, dropLookMs, () => void this.#lookForDrops(socket, port));
+    await this.#readAll(socket);
+  }
+
+  async #lookForDrops(socket: RawNetlinkSocket, port: number): Promise<void> {
+    const drops = await droppedEvents(port);
+    if (drops !== undefined && drops > 0) this.#reopen(socket, `the kernel dropped ${drops} events`);
   }
 
   async #readAll(socket: RawNetlinkSocket): Promise<void> {
@@ -328,6 +344,7 @@ class Watch {
   }
 
   #leave(): void {
+    this.#cancelLook();
     const socket = this.#socket;
     this.#socket = undefined;
     if (socket !== undefined) closeSocket(socket);

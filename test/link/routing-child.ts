@@ -60,6 +60,8 @@ async function open(kernel: KernelNetwork): Promise<AccessLinks> {
 for (const text of [
   'link set lo up',
   'link add w0 type veth peer name p0',
+  // No address of its own, whose coming would have the routing looked at whatever else happened.
+  'link set w0 addrgenmode none',
   'link add x0 type veth peer name y0',
   'link set p0 up',
   'link set w0 up',
