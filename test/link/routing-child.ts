@@ -116,6 +116,28 @@ const refusing: KernelNetwork = {
     }),
   close: () => undefined,
 };
+// More events than any buffer holds, while this process does not read.
+const flood = Array.from({ length: 3000 }, (_, at) => `10.77.${at >> 8}.${at & 255}/32 dev w0`);
+let completes = 0;
+let addresses: string[] = [];
+const cancelWatch = kernel.watch(
+  (event) => {
+    if (event.kind === 'complete') completes++;
+    if (event.kind === 'interface' && event.state.name === 'w0') {
+      addresses = event.state.addresses.map(({ address }) => address);
+    }
+  },
+  () => undefined,
+);
+await sleep(clock, millis(300));
+const batch = [
+  ...flood.flatMap((text) => [`addr add ${text}`, `addr del ${text}`]),
+  'addr add 10.78.0.1/32 dev w0',
+];
+execFileSync('ip', ['-batch', '-'], { input: `${batch.join('\n')}\n` });
+for (let turn = 0; turn < 40 && completes < 2; turn++) await sleep(clock, millis(100));
+cancelWatch();
+facts['flood'] = [`${completes}`, ...addresses];
 problems.length = 0;
 await (await open(refusing)).stop();
 facts['unprivileged'] = problems;
