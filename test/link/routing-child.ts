@@ -116,6 +116,9 @@ const refusing: KernelNetwork = {
     }),
   close: () => undefined,
 };
+problems.length = 0;
+await (await open(refusing)).stop();
+facts['unprivileged'] = problems;
 // More events than any buffer holds, while this process does not read.
 const flood = Array.from({ length: 3000 }, (_, at) => `10.77.${at >> 8}.${at & 255}/32 dev w0`);
 let completes = 0;
@@ -138,9 +141,6 @@ execFileSync('ip', ['-batch', '-'], { input: `${batch.join('\n')}\n` });
 for (let turn = 0; turn < 40 && completes < 2; turn++) await sleep(clock, millis(100));
 cancelWatch();
 facts['flood'] = [`${completes}`, ...addresses];
-problems.length = 0;
-await (await open(refusing)).stop();
-facts['unprivileged'] = problems;
 void first;
 console.log(JSON.stringify(facts));
 process.exit(0);

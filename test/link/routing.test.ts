@@ -208,6 +208,9 @@ await t.test('the real kernel', { skip: why ?? false }, async (t) => {
     ['2', '10.1.9.9', '10.78.0.1'],
     'lost events: everything is read again, and the process lives',
   );
-  t.match(facts['unprivileged']?.join(' '), /EPERM; give the service AmbientCapabilities=CAP_NET_ADMIN/u);
+  t.match(
+    (facts['unprivileged'] ?? []).join(' '),
+    /EPERM; give the service AmbientCapabilities=CAP_NET_ADMIN/u,
+  );
   t.same(facts['states'], ['detected', 'up', 'down', 'up', 'parametersChange']);
 });
