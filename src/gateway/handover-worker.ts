@@ -7,7 +7,7 @@ import type { Entropy } from '../host/entropy.ts';
 import type { BundleContext } from '../handover/context.ts';
 import type { HandoverWorker, WorkContext, WorkOutcome } from '../handover/runner.ts';
 import type { ServingRecord } from '../handover/serving-record.ts';
-import { isRenewal, leftBehind, servingAfter, writtenEpoch } from '../handover/handover-state.ts';
+import { claimedIn, isRenewal, leftBehind, servingAfter, writtenEpoch } from '../handover/handover-state.ts';
 import type { CseReference, Transaction } from '../handover/handover-state.ts';
 import type { Downlink } from '../downlink/downlink.ts';
 import { echoName } from '../downlink/catch-up.ts';
@@ -104,7 +104,13 @@ export function createHandoverWorker(options: HandoverWorkerOptions): HandoverWo
     release: (transaction, work) => release(options, transaction, work),
 
     undo: async (transaction, work) => {
-      const { target, epoch } = transaction;
+      const { source, target, epoch } = transaction;
+      const claimed = claimedIn(source);
+      if (source !== undefined && claimed?.cseId === target.cseId) {
+        // The record names it: it is left as it was before.
+        const mark = { epoch: source.epoch, state: 'serving' as const };
+        return context.label(clientFor(target), target, mark, callOptions(work));
+      }
       // An AE from an earlier stay may hold commands that could not be fetched then.
       const lastLook = (): Promise<WorkOutcome> => fetchCommands(options, target, work);
       const leaving = { epoch, graceMs, lastLook };

@@ -14,6 +14,7 @@ export function holderIn(state: HandoverState): Pick<Serving, 'cse' | 'epoch' | 
 /** CSEs at which nothing is to be released now. */
 export function inUse(state: HandoverState): string[] {
   const { source, target } = transactionOf(state) ?? {};
-  const used = [servingOf(state)?.cse, source?.cse, target];
+  const serving = servingOf(state);
+  const used = [serving?.cse, serving?.claimed, source?.cse, source?.claimed, target];
   return used.flatMap((cse) => (cse === undefined ? [] : [cse.cseId]));
 }

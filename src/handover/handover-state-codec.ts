@@ -77,11 +77,12 @@ export function decodeSeqs(value: unknown): Readonly<Record<string, number>> {
 const epochLimit = 2 ** 48;
 
 function decodeServing(value: unknown): Serving {
-  const { cse, epoch, inDoubt, ...flags } = fieldsOf(value, 'serving CSE');
+  const { cse, epoch, claimed, inDoubt, ...flags } = fieldsOf(value, 'serving CSE');
   return {
     cse: decodeCseReference(cse),
     epoch: decodeEpoch(epoch),
     ...decodeFlag(flags, 'isProvisional'),
+    ...(claimed === undefined ? {} : { claimed: decodeCseReference(claimed) }),
     ...(inDoubt === undefined ? {} : { inDoubt: decodeSeqs(inDoubt) }),
   };
 }

@@ -32,6 +32,8 @@ export interface Serving {
   readonly epoch: Epoch;
   /** The claim of the next epoch for this CSE is deferred. */
   readonly isProvisional?: true;
+  /** While provisional: the CSE that the newest claim names. It is as it was, and released after the next claim. */
+  readonly claimed?: CseReference;
   /** By stream: pending records up to this number may also be at a CSE left behind that did not say so in time. */
   readonly inDoubt?: Readonly<Record<string, number>>;
 }
@@ -120,26 +122,37 @@ export function isRenewal({ source, target }: Transaction): boolean {
 
 /**
  * Where a transaction leaves a registration of ours, with the newest epoch that it can be marked with: the source that of an
- * earlier claim, what was being prepared when a restart came that of this one.
+ * earlier claim; what was being prepared when a restart came, and what has to do with a provisional use, that of this one.
  */
 export function leftBehind({
   source,
   abandoned,
   epoch,
 }: Pick<Transaction, 'source' | 'abandoned' | 'epoch'>): readonly { cse: CseReference; epoch: Epoch }[] {
-  return [
-    ...(source === undefined ? [] : [{ cse: source.cse, epoch: toEpoch(epoch - 1) }]),
+  const sourceEpoch = source?.isProvisional ? epoch : toEpoch(epoch - 1);
+  const left = [
+    ...(source === undefined ? [] : [{ cse: source.cse, epoch: sourceEpoch }]),
+    ...(source?.claimed === undefined ? [] : [{ cse: source.claimed, epoch }]),
     ...(abandoned === undefined ? [] : [{ cse: abandoned, epoch }]),
   ];
+  // The way back from a provisional use may have been given up at the CSE that is claimed.
+  return left.filter(({ cse }, at) => left.findIndex((each) => each.cse.cseId === cse.cseId) === at);
+}
+
+/** The CSE that the newest claim names. */
+export function claimedIn(serving: Serving | undefined): CseReference | undefined {
+  return serving?.isProvisional ? serving.claimed : serving?.cse;
 }
 
 /** Who serves once the switch of this transaction has begun. */
 export function servingAfter({ source, target, epoch, inDoubt, isProvisional }: Transaction): Serving {
   const isClear = inDoubt === undefined || Object.keys(inDoubt).length === 0;
+  const claimed = isProvisional ? claimedIn(source) : undefined;
   return {
     cse: target,
     epoch: isProvisional ? (source?.epoch ?? toEpoch(0)) : epoch,
     ...(isProvisional ? { isProvisional } : {}),
+    ...(claimed === undefined ? {} : { claimed }),
     ...(isClear ? {} : { inDoubt }),
   };
 }

@@ -24,6 +24,8 @@
  *
  * With `claim: deferred`, an IN-CSE out of reach does not hold a gateway up: it switches to the target provisionally, keeps
  * the source as it is, and claims until the record tells who serves. What is delivered meanwhile carries epoch 0, nobody's.
+ * The CSE that the record names all the while (`claimed`) is kept through any number of such moves, also when one of them
+ * tries to go back there in vain, and released with the source of the one that is claimed.
  */
 import { unreachable } from '../base/assert.ts';
 import { epoch as toEpoch } from '../base/units.ts';
@@ -319,12 +321,13 @@ function whileProvisional(
     case 'begin': {
       if (input.target.cseId === transaction.target.cseId) return stay(state);
       const { strays = [], nonce, epoch } = transaction;
+      const source = servingAfter(transaction);
       const begun = begin(settings, input, {
-        source: servingAfter(transaction),
+        source,
         lastEpoch: toEpoch(epoch - 1),
         strays: [...strays, nonce],
       });
-      const orphans = orphansOf(transaction, [transaction.target, input.target]);
+      const orphans = orphansOf(transaction, [source.cse, source.claimed, input.target]);
       const over = ended(transaction, 'completed', 'its claim is still deferred');
       return { state: begun.state, effects: [...over, ...orphans, ...begun.effects] };
     }
@@ -439,10 +442,10 @@ function complete(transaction: Transaction, input: HandoverInput): Transition {
 /** CSEs that a transaction leaves with a registration of ours, except those in use. */
 function orphansOf(
   transaction: Pick<Transaction, 'source' | 'abandoned' | 'epoch'>,
-  inUse: readonly CseReference[],
+  inUse: readonly (CseReference | undefined)[],
 ): HandoverEffect[] {
   return leftBehind(transaction).flatMap(({ cse, epoch }): HandoverEffect[] =>
-    inUse.some(({ cseId }) => cseId === cse.cseId) ? [] : [{ kind: 'noteOrphan', cse, epoch }],
+    inUse.some((used) => used?.cseId === cse.cseId) ? [] : [{ kind: 'noteOrphan', cse, epoch }],
   );
 }
 

@@ -667,6 +667,29 @@ void t.test('a deferred claim: data flows to the target while the IN-CSE is out 
   t.same(await world.wrong(), []);
 });
 
+void t.test('a deferred claim: the CSE that the record names is kept while a move is given up there', async (t) => {
+  const world = await openWorld(t, { ...config, handover: { ...config.handover, claim: 'deferred' } });
+  await world.drive(5, [-80, -100, -110]);
+  world.network.cut(poaOf('mn1'));
+  world.cses.in.misbehaviour.add({ action: { kind: 'dropRequest' }, originator: home.aeId });
+  await world.drive(60, [-110, -80, -110], () => world.state === 'provisional');
+  world.network.heal(poaOf('mn1'));
+  world.cses.mn1.misbehaviour.add({ action: { kind: 'dropRequest' }, direction: 'outgoing' });
+  t.match(await world.awaited(world.service.orderHandover('/id-mn1')), { accepted: true });
+  await world.until('the end of the move', () => world.service.facts().counts.rolledBack === 1);
+  await world.drive(20, [-110, -80, -110]);
+  t.ok(world.labels('mn1').includes('baton:state=serving'), 'not released: the record names it');
+  world.cses.mn1.misbehaviour.clear();
+  await world.command('mn1', 'there');
+  await world.pass(200);
+  t.same(world.life.executed, ['there'], 'and commands come down from there');
+  world.cses.in.misbehaviour.clear();
+  await world.until('the claim', () => world.state === 'serving');
+  t.match(servingOf(world.service.facts().state), { cse: { cseId: '/id-mn2' }, epoch: 2 });
+  t.ok(world.labels('mn1').includes('baton:state=moved'), 'released after the claim');
+  t.same(await world.wrong(), []);
+});
+
 void t.test('what others write into the record, and CSEs that refuse', async (t) => {
   const world = new World(config);
   t.teardown(() => world.close());

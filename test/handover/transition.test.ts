@@ -313,19 +313,35 @@ void t.test('a deferred claim', (t) => {
   });
   t.match(step(provisional, { kind: 'lost', reason: 'x' }), { kind: 'fenced', lastEpoch: 8 });
   const onward = transition(deferring, provisional, { ...begin, target: c, nonce: 'one' });
+  const onwardSource = { cse: b, epoch: 7, isProvisional: true as const, claimed: a };
   t.match(onward.state, {
     kind: 'preparing',
-    transaction: { epoch: 8, strays: ['one'], target: c, source: { cse: b, isProvisional: true } },
+    transaction: { epoch: 8, strays: ['one'], target: c, source: onwardSource },
   });
-  t.match(
-    onward.effects.find(({ kind }) => kind === 'noteOrphan'),
-    { cse: a },
-    'the CSE before is owed its release',
-  );
+  const orphans = (given: ReturnType<typeof transition>): readonly HandoverEffect[] =>
+    given.effects.filter(({ kind }) => kind === 'noteOrphan');
+  t.same(orphans(onward), [], 'the CSE that the record names is kept');
   t.match(step(onward.state, failed, done), {
     kind: 'claiming',
-    transaction: { epoch: 8, target: b, source: { cse: b } },
+    transaction: { epoch: 8, target: b, source: onwardSource },
   });
+  const further = step(onward.state, done, done, failed, done, done);
+  t.match(servingOf(further), { cse: c, epoch: 7, isProvisional: true, claimed: a }, 'on any number of moves');
+  const furthest = transition(deferring, further, { ...begin, target: a, nonce: 'one' });
+  t.match(orphans(furthest), [{ cse: b }], 'those between are owed their release');
+  t.equal(orphans(furthest).length, 1);
+  const renewed = step(furthest.state, failed, done);
+  t.match(renewed, { kind: 'claiming', transaction: { epoch: 8, target: c } }, 'the way back is given up');
+  const releasing = transactionOf(step(renewed, done, done, done));
+  t.match(
+    releasing && leftBehind(releasing),
+    [
+      { cse: c, epoch: 8 },
+      { cse: a, epoch: 8 },
+    ],
+    'what was claimed is released after the next claim',
+  );
+  t.same(decodeHandoverState(JSON.parse(JSON.stringify(renewed))), renewed, 'across a restart');
   t.end();
 });
 
