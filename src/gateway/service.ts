@@ -6,28 +6,24 @@
  * doubt with regard to it until they are settled. Nothing is delivered before this process holds an epoch of its own
  * (transition.ts) and the switch that follows has said where each stream goes.
  */
-import { LinkedAbort } from '../base/linked-abort.ts';
 import { assert } from '../base/assert.ts';
 import { errorText } from '../base/errors.ts';
 import { aeId, epoch as toEpoch, millis, seq as toSeq } from '../base/units.ts';
-import type { AeId, Epoch, Millis, StreamName } from '../base/units.ts';
-import type { ReadingLog } from '../buffer/reading-log.ts';
+import type { AeId, Epoch, Millis } from '../base/units.ts';
 import type { HandoverDecision } from '../decision/decision.ts';
 import { answerDeadlineMs, defaultServicePathPolicy } from '../decision/service-path.ts';
-import type { Downlink } from '../downlink/downlink.ts';
 import { BundleContext } from '../handover/context.ts';
 import { homeAeOf } from '../handover/home-ae.ts';
 import { HandoverRunner } from '../handover/runner.ts';
-import type { HandoverJournal, HandoverRecord } from '../handover/runner.ts';
+import type { HandoverRecord } from '../handover/runner.ts';
 import { ServingRecord } from '../handover/serving-record.ts';
 import { servingOf } from '../handover/handover-state.ts';
 import type { CseReference, HandoverState, HandoverTrigger, Serving } from '../handover/handover-state.ts';
-import { every, sleep } from '../host/clock.ts';
-import type { Host } from '../host/host.ts';
+import { every } from '../host/clock.ts';
 import type { CseClient } from '../onem2m/cse-client.ts';
 import type { RadioSample } from '../radio/radio-sample.ts';
 import type { Destination } from '../uplink/destination.ts';
-import type { StreamDelivery, Exchange, UplinkObserver } from '../uplink/lane-options.ts';
+import type { Exchange, UplinkObserver } from '../uplink/lane-options.ts';
 import { Uplink } from '../uplink/uplink.ts';
 import { BundleKeeper } from './bundle-keeper.ts';
 import { bundleOf } from './bundle-of.ts';
@@ -35,48 +31,25 @@ import { keepPolling } from './command-poll.ts';
 import { keepDiscovering } from './candidate-search.ts';
 import { chooseTarget, explainDecision, referenceOf } from './candidate-reference.ts';
 import { decisionPolicy } from './config.ts';
-import type { GatewayConfig } from './config.ts';
 import { containersOf } from './containers-of.ts';
 import { ContextDesk } from './context-desk.ts';
-import type { ContextStore } from './context-desk.ts';
 import { destinationAt } from './destination-at.ts';
 import { createHandoverWorker } from './handover-worker.ts';
 import type { HandoverWorkerOptions } from './handover-worker.ts';
+import { outcomeTold, tellEnded, tellFenced, tellPhase } from './handover-telling.ts';
 import { holderIn, inUse } from './held-cses.ts';
-import type { LinkAccess } from './link-access.ts';
 import { OwedWork } from './owed-work.ts';
-import type { OwedStore } from './owed-work.ts';
 import { OutsideRequests } from './outside-requests.ts';
 import { Pilot } from './pilot.ts';
 import { releaseOrphan } from './release-orphan.ts';
+import type { ServiceOptions } from './service-options.ts';
 import { ServingGuard } from './serving-guard.ts';
 import type { ServiceFacts } from './service-facts.ts';
 import { createStandby } from './standby-work.ts';
-import type { Telling } from './telling.ts';
-import type { TriggerStore } from './trigger-desk.ts';
+import { Sweeper } from './sweeper.ts';
 import type { WarmStandby } from './warm-standby.ts';
-import type { WayDown } from './way-down.ts';
-
-/** What a service is built from. */
-export interface ServiceOptions {
-  readonly host: Host;
-  readonly config: GatewayConfig;
-  readonly streams: ReadonlyMap<StreamName, StreamDelivery>;
-  readonly log: ReadingLog;
-  readonly access: Pick<LinkAccess, 'cseClient' | 'pointOfAccessFor' | 'obstacleTo' | 'leave'>;
-  readonly linkName: string;
-  readonly downlink: Downlink;
-  readonly journal: HandoverJournal;
-  readonly owedStore: OwedStore;
-  readonly triggerStore: TriggerStore;
-  /** What was seen of the context is forgotten with the process without one. */
-  readonly contextStore?: ContextStore;
-  readonly wayDown: WayDown;
-  readonly telling: Telling;
-}
 
 const decideMs = millis(500);
-const sweepMs = millis(15_000);
 const retryMs = millis(1000);
 const shortBacklogMax = 16;
 
@@ -96,11 +69,11 @@ export class Service {
   readonly #keeper: BundleKeeper;
   readonly #outside: OutsideRequests;
   readonly #standby: WarmStandby;
+  readonly #sweeper: Sweeper;
   #state: HandoverState = { kind: 'detached', lastEpoch: toEpoch(0) };
   #servingSinceMs: Millis;
   #counts = { completed: 0, rolledBack: 0, failed: 0 };
   #responseMs: Millis | undefined;
-  #sweeping: { readonly abort: LinkedAbort; readonly done: Promise<void> } | undefined;
   #isFollowing = false;
   #isBeginning = false;
 
@@ -154,35 +127,16 @@ export class Service {
       isBusy: () => this.#runner.isBusy,
       clientFor: (cse) => this.#clientFor(cse),
     });
-    this.#outside = new OutsideRequests({
-      ...options,
-      home,
-      homeClient: this.#home,
-      context: this.#context,
-      pilot: this.#pilot,
-      clientFor: (cse) => this.#clientFor(cse),
-      state: () => ({
-        state: this.#state,
-        isBusy: this.#runner.isBusy,
-        servingSinceMs: this.#servingSinceMs,
-      }),
-      move: (target, trigger) => this.#begin(trigger, target, []),
-      register: () => this.#keeper.renew(),
-      refreshLater: () => this.#keeper.refreshLater(),
-      standby: () => this.#owed.standby?.cse.cseId,
-      onStale: (cse, epoch) => this.#owed.add({ kind: 'orphan', cse, epoch }),
-    });
-    this.#guard = new ServingGuard({
+    this.#outside = this.#createOutside();
+    this.#sweeper = new Sweeper({
       clock: host.clock,
-      record: this.#record,
-      runner: this.#runner,
-      deadlineMs: config.handover.phaseDeadlineMs,
-      onAlarm: (text) => options.telling.alarms.set('record', text),
-      isMarked: async (serving, limits) => {
-        const mark = await this.#context.marked(this.#clientFor(serving.cse), serving.cse, limits);
-        if (mark === undefined || ('state' in mark && mark.state !== 'serving')) this.#keeper.refreshLater();
-      },
+      owed: this.#owed,
+      // Fenced, somebody else with our identity may serve at the very CSE that we would release.
+      inUse: () => (this.#runner.isBusy || this.#state.kind === 'fenced' ? undefined : inUse(this.#state)),
+      refresh: () => this.#keeper.refresh(),
+      retry: () => options.downlink.retryFailed(),
     });
+    this.#guard = this.#createGuard();
   }
 
   /** Serves until `signal` aborts. Rejects for what a service cannot go on with: a log that cannot be read. */
@@ -200,7 +154,7 @@ export class Service {
           onFound: (candidates) => this.#pilot.takeCandidates(candidates),
           signal,
         }),
-        this.#keepSweeping(signal),
+        this.#sweeper.run(signal),
         this.#outside.run(signal),
         this.#desk.run(signal),
         this.#standby.run(signal),
@@ -276,6 +230,44 @@ export class Service {
       responseMs: this.#responseMs,
       standby: this.#standby.status,
     };
+  }
+
+  #createGuard(): ServingGuard {
+    const options = this.#options;
+    const { host, config } = options;
+    return new ServingGuard({
+      clock: host.clock,
+      record: this.#record,
+      runner: this.#runner,
+      deadlineMs: config.handover.phaseDeadlineMs,
+      onAlarm: (text) => options.telling.alarms.set('record', text),
+      isMarked: async (serving, limits) => {
+        const mark = await this.#context.marked(this.#clientFor(serving.cse), serving.cse, limits);
+        if (mark === undefined || ('state' in mark && mark.state !== 'serving')) this.#keeper.refreshLater();
+      },
+    });
+  }
+
+  #createOutside(): OutsideRequests {
+    const options = this.#options;
+    return new OutsideRequests({
+      ...options,
+      home: homeAeOf(options.config.device, options.config.inCse.cseBaseName),
+      homeClient: this.#home,
+      context: this.#context,
+      pilot: this.#pilot,
+      clientFor: (cse) => this.#clientFor(cse),
+      state: () => ({
+        state: this.#state,
+        isBusy: this.#runner.isBusy,
+        servingSinceMs: this.#servingSinceMs,
+      }),
+      move: (target, trigger) => this.#begin(trigger, target, []),
+      register: () => this.#keeper.renew(),
+      refreshLater: () => this.#keeper.refreshLater(),
+      standby: () => this.#owed.standby?.cse.cseId,
+      onStale: (cse, epoch) => this.#owed.add({ kind: 'orphan', cse, epoch }),
+    });
   }
 
   #createDesk(): ContextDesk {
@@ -374,22 +366,6 @@ export class Service {
     return this.#runner.resume();
   }
 
-  async #keepSweeping(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await this.#keeper.refresh();
-      await sleep(this.#options.host.clock, sweepMs, signal).catch(() => undefined);
-      this.#options.downlink.retryFailed();
-      // Fenced, somebody else with our identity may serve at the very CSE that we would release.
-      if (signal.aborted || this.#runner.isBusy || this.#state.kind === 'fenced') continue;
-      const abort = new LinkedAbort(signal);
-      const done = this.#owed.sweep(inUse(this.#state), abort.signal);
-      this.#sweeping = { abort, done };
-      await done;
-      abort.release();
-      this.#sweeping = undefined;
-    }
-  }
-
   async #follow(decision: HandoverDecision): Promise<void> {
     const { telling } = this.#options;
     const target = referenceOf(decision.target);
@@ -418,9 +394,7 @@ export class Service {
     alternatives: readonly CseReference[],
   ): Promise<boolean> {
     if (this.#runner.isBusy || this.#state.kind === 'fenced') return false;
-    // What is being released could be what is about to be prepared.
-    this.#sweeping?.abort.abort();
-    await this.#sweeping?.done;
+    await this.#sweeper.giveWay();
     const serving = servingOf(this.#state);
     let knownEpoch = serving?.epoch;
     if (knownEpoch === undefined) {
@@ -456,17 +430,7 @@ export class Service {
     // This run has told the target where we are, and the transaction fetches its commands.
     const hasPrepared = this.#runner.progress.phases.some(({ phase }) => phase === 'preparing');
     if (state.kind === 'catchingUp' && hasPrepared) this.#keeper.noteFresh();
-    if ('transaction' in state) {
-      const { epoch, source, target } = state.transaction;
-      this.#options.telling.tell({
-        kind: 'phase',
-        state: state.kind,
-        epoch,
-        ...(source === undefined ? {} : { source: source.cse.cseId }),
-        target: target.cseId,
-        ms: Math.round(this.#runner.progress.phases.at(-1)?.ms ?? 0),
-      });
-    }
+    tellPhase(this.#options.telling, state, this.#runner.progress.phases.at(-1)?.ms);
     if (state.kind === 'fenced') this.#fence(state.reason);
     if (isServing !== wasServing) this.#servingSinceMs = this.#runner.progress.enteredMs;
   }
@@ -474,38 +438,20 @@ export class Service {
   #onEnded(record: HandoverRecord): void {
     const { telling, host } = this.#options;
     this.#outside.takeOutcome(record);
-    const outcome = record.outcome === 'fenced' ? 'failed' : record.outcome;
-    this.#counts[outcome] += 1;
+    this.#counts[outcomeTold(record)] += 1;
     this.#pilot.takeOutcome(record.target.cseId, record.outcome === 'completed');
     this.#standby.noteEnded(record.target.cseId);
     // It was left because it did not answer: not soon again.
     if (record.trigger === 'servingLost' && record.source !== undefined) {
       this.#pilot.takeOutcome(record.source.cseId, false);
     }
-    if (record.outcome !== 'fenced') telling.alarms.clear('handover');
-    // What was missing was missing at the CSE that is left.
-    if (record.outcome === 'completed') telling.alarms.clear('context');
-    telling.tell({
-      kind: 'handoverEnded',
-      outcome,
-      epoch: record.epoch,
-      ...(record.source === undefined ? {} : { source: record.source.cseId }),
-      target: record.target.cseId,
-      trigger: record.trigger,
-      elapsedMs: Math.round(host.clock.monotonicMs() - record.startedMs),
-      phases: record.phases.map(({ phase, ms }) => ({ phase, ms: Math.round(ms) })),
-      ...(record.reason === undefined ? {} : { reason: record.reason }),
-    });
+    tellEnded(telling, record, host.clock.monotonicMs());
   }
 
   /** A fenced gateway never writes as serving (I6). */
   #fence(reason: string): void {
     void this.#uplink.switchTo(undefined, { deadlineMs: millis(0), sourceLost: true });
-    const wayOut = 'stop the other one, then "baton handover --unfence" lets this one serve again';
-    this.#options.telling.alarms.raise(
-      'fenced',
-      `fenced: ${reason}; readings are only stored; to go on, ${wayOut}`,
-    );
+    tellFenced(this.#options.telling, reason);
   }
 
   #onExchange(destination: Destination, exchange: Exchange): void {
