@@ -1,8 +1,7 @@
 import { didYouMean, printable } from '../base/text.ts';
 import { reservedPaths } from './bundle-of.ts';
 import { isRecord } from './control-protocol.ts';
-import type { RuleProblem } from './config-rules.ts';
-import type { Step } from './yaml-source.ts';
+import type { RuleProblem, Step } from './yaml-source.ts';
 
 /** Lists of resources that an AE of the bundle can have, and whether something can be below such a resource. */
 const kinds = {

@@ -1,13 +1,7 @@
 import { printable } from '../base/text.ts';
 import { isRecord } from './control-protocol.ts';
 import { bundleProblems } from './bundle-rules.ts';
-import type { Step } from './yaml-source.ts';
-
-/** A rule between keys that does not hold. */
-export interface RuleProblem {
-  readonly path: readonly Step[];
-  readonly message: string;
-}
+import type { RuleProblem, Step } from './yaml-source.ts';
 
 /** What no single key can tell: names given twice, a minimum above its maximum. Takes any value, valid or not. */
 export function crossProblems(value: unknown): RuleProblem[] {

@@ -9,13 +9,12 @@ import { decisionPolicy } from './config.ts';
 import { bundleProblems } from './bundle-rules.ts';
 import type { BundleConfig, GatewayConfig } from './config.ts';
 import { crossProblems } from './config-rules.ts';
-import type { RuleProblem } from './config-rules.ts';
 import { bundleTree, parseBundleSchema, parseSchema, schemaTree } from './config-schema.ts';
 import type { SchemaIssue } from './config-schema.ts';
 import type { SchemaNode } from './schema-tree.ts';
 import { controlSocketName, isRecord } from './control-protocol.ts';
 import { parseYaml } from './yaml-source.ts';
-import type { SourceProblem, Step, YamlSource } from './yaml-source.ts';
+import type { RuleProblem, SourceProblem, Step, YamlSource } from './yaml-source.ts';
 
 const fileBytesMax = 256 * 1024;
 const problemsShownMax = 50;

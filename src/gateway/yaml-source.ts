@@ -28,6 +28,12 @@ export interface SourceProblem {
 /** A key or list index on the way to a value. */
 export type Step = string | number;
 
+/** A rule between keys that does not hold. */
+export interface RuleProblem {
+  readonly path: readonly Step[];
+  readonly message: string;
+}
+
 /** A parsed file. */
 export interface YamlSource {
   /** Null-prototype objects, arrays and scalars; undefined for an empty file. */
