@@ -3,6 +3,7 @@ import type { Result } from '../base/result.ts';
 import { contentOf, isRejectedWith } from '../onem2m/cse-client.ts';
 import type { CseClient, CseFailure } from '../onem2m/cse-client.ts';
 import { AccessControlOperations, ResourceType, ResponseStatusCode, ResultContent } from '../onem2m/enums.ts';
+import type { PrimitiveContent } from '../onem2m/resources.ts';
 
 /** Containers of the home AE (DESIGN of the oneM2M side): what the gateway, operators and orchestrators share. */
 export const homeContainers = ['serving', 'cmd', 'targets', 'policy', 'intents', 'events'] as const;
@@ -29,6 +30,12 @@ export function homeAeOf(device: string, inCseBaseName: string): HomeAe {
   return { aeId: `S${name}`, name, address: `${inCseBaseName}/${name}` };
 }
 
+/** Who beside the home AE may use what is below it. */
+export interface HomeRights {
+  readonly operators: readonly string[];
+  readonly gatewayAeId: string;
+}
+
 /**
  * Registers the home AE with its containers and access rights; what exists is kept. `client` acts as the home AE.
  * `operators` may write commands, targets, policy and intents; any CSE-relayed request of the gateway's own AE may claim.
@@ -37,7 +44,7 @@ export async function provisionHomeAe(
   client: CseClient,
   home: HomeAe,
   inCseBaseName: string,
-  rights: { readonly operators: readonly string[]; readonly gatewayAeId: string },
+  rights: HomeRights,
 ): Promise<Result<'created' | 'kept', CseFailure>> {
   const registered = await client.create(
     inCseBaseName,
@@ -55,8 +62,32 @@ export async function provisionHomeAe(
   );
   const isOurs = registered.ok || (await isReadable(client, home));
   if (!isOurs) return err(registered.error);
+  const policy = homePolicy(home, rights);
+  const children = await Promise.all([
+    ensure(client, home.address, ResourceType.accessControlPolicy, policy),
+    ...homeContainers.map((name) =>
+      ensure(client, home.address, ResourceType.container, { container: { resourceName: name } }),
+    ),
+  ]);
+  const failed = children.find((failure) => failure !== undefined);
+  if (failed !== undefined) return err(failed);
+  const acpi = { accessControlPolicyIds: [`${home.address}/acp`] };
+  // A change of the policies of a resource may carry nothing else (TS-0001 9.6.1.3.2).
+  const granted = await Promise.all([
+    client.update(home.address, { ae: acpi }),
+    ...homeContainers.map((name) => client.update(`${home.address}/${name}`, { container: acpi })),
+    client.update(home.address, { ae: { labels: [...homeLabels] } }),
+    // Answers to triggers are of no use for ever; the serving record must not have a bound (serving-record.ts).
+    client.update(`${home.address}/events`, { container: { maxNrOfInstances: eventsMax } }),
+  ]);
+  for (const outcome of granted) if (!outcome.ok) return outcome;
+  return ok(registered.ok ? 'created' : 'kept');
+}
+
+/** The home AE may do everything there, the gateway's AE at any CSE what a claim takes, operators what they need to order. */
+function homePolicy(home: HomeAe, rights: HomeRights): PrimitiveContent {
   const all = AccessControlOperations.all;
-  const policy = {
+  return {
     accessControlPolicy: {
       resourceName: 'acp',
       privileges: {
@@ -84,25 +115,6 @@ export async function provisionHomeAe(
       },
     },
   };
-  const children = await Promise.all([
-    ensure(client, home.address, ResourceType.accessControlPolicy, policy),
-    ...homeContainers.map((name) =>
-      ensure(client, home.address, ResourceType.container, { container: { resourceName: name } }),
-    ),
-  ]);
-  const failed = children.find((failure) => failure !== undefined);
-  if (failed !== undefined) return err(failed);
-  const acpi = { accessControlPolicyIds: [`${home.address}/acp`] };
-  // A change of the policies of a resource may carry nothing else (TS-0001 9.6.1.3.2).
-  const granted = await Promise.all([
-    client.update(home.address, { ae: acpi }),
-    ...homeContainers.map((name) => client.update(`${home.address}/${name}`, { container: acpi })),
-    client.update(home.address, { ae: { labels: [...homeLabels] } }),
-    // Answers to triggers are of no use for ever; the serving record must not have a bound (serving-record.ts).
-    client.update(`${home.address}/events`, { container: { maxNrOfInstances: eventsMax } }),
-  ]);
-  for (const outcome of granted) if (!outcome.ok) return outcome;
-  return ok(registered.ok ? 'created' : 'kept');
 }
 
 async function isReadable(client: CseClient, home: HomeAe): Promise<boolean> {
