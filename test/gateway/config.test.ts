@@ -67,6 +67,10 @@ void t.test('defaults', async (t) => {
     graceMs: 3_600_000,
     claim: 'required',
     recordCheckMs: 600_000,
+    standby: {
+      ...{ enabled: false, holdMs: 10_000, refreshMs: 60_000 },
+      ...{ requestsPerHour: 1200, bytesPerHour: 1_048_576 },
+    },
   });
   t.same(config.log, { level: 'info' });
   t.same(decisionPolicy(config.decision), defaultDecisionPolicy, 'the defaults are those of the decision');
