@@ -5,6 +5,8 @@ import type { Telling } from './telling.ts';
 
 /** Tells that a state of a handover was entered, `ms` after the one before. */
 export function tellPhase(telling: Telling, state: HandoverState, ms: Millis | undefined): void {
+  // What stood in the way of a transaction, or of a claim for the CSE that serves already, is over.
+  if (state.kind === 'serving') telling.alarms.clear('handover');
   if (!('transaction' in state)) return;
   const { epoch, source, target } = state.transaction;
   telling.tell({
