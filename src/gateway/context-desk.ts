@@ -74,6 +74,8 @@ export class ContextDesk {
   #transfer: LinkedAbort | undefined;
   #pendingSinceMs = 0;
   #lookedMs = Number.NEGATIVE_INFINITY;
+  /** The disk has refused the memory. */
+  #isUnkept = false;
 
   constructor(options: ContextDeskOptions) {
     this.#options = options;
@@ -168,7 +170,9 @@ export class ContextDesk {
     while (!signal.aborted) {
       this.#wake = new LinkedAbort(signal);
       await this.#step(signal);
-      const waitMs = this.#memory.pending === undefined ? lookMs : retryMs;
+      if (this.#isUnkept) this.#remember(this.#memory);
+      const isDone = this.#memory.pending === undefined && !this.#isUnkept;
+      const waitMs = isDone ? lookMs : retryMs;
       await sleep(clock, waitMs, this.#wake.signal).catch(() => undefined);
       this.#wake.release();
     }
@@ -247,13 +251,19 @@ export class ContextDesk {
 
   #remember(memory: ContextMemory): void {
     this.#memory = memory;
+    const { alarms } = this.#options.telling;
     this.#options.store?.save(memory).then(
-      () => this.#options.telling.alarms.clear('contextMemory'),
-      (error: unknown) =>
-        this.#options.telling.alarms.raise(
-          'contextMemory',
-          `what others made at the CSEs cannot be remembered: ${errorText(error)}`,
-        ),
+      () => {
+        this.#isUnkept = false;
+        alarms.clear('contextMemory');
+      },
+      (error: unknown) => {
+        const text = `what others made at the CSEs cannot be remembered: ${errorText(error)}`;
+        alarms.raise('contextMemory', text);
+        // The wait may be a long one.
+        if (!this.#isUnkept) this.#wake?.abort();
+        this.#isUnkept = true;
+      },
     );
   }
 }

@@ -31,6 +31,7 @@ export class OwedWork {
   readonly #releaseOrphan: (cse: CseReference, epoch: Epoch, signal: AbortSignal) => Promise<WorkOutcome>;
   readonly #onAlarm: (text: string | undefined) => void;
   #tasks: readonly OwedTask[] = [];
+  #isUnsaved = false;
 
   constructor(options: {
     store: OwedStore;
@@ -124,6 +125,11 @@ export class OwedWork {
     }
   }
 
+  /** Writes the list that the disk refused; for a caller to do from time to time. */
+  async retrySave(): Promise<void> {
+    if (this.#isUnsaved) await this.#save();
+  }
+
   async #done(task: OwedTask): Promise<void> {
     this.#tasks = this.#tasks.filter((other) => other !== task);
     // Found again after a restart it is done once more, which changes nothing.
@@ -133,9 +139,11 @@ export class OwedWork {
   async #save(): Promise<boolean> {
     try {
       await this.#store.save(this.#tasks);
+      this.#isUnsaved = false;
       this.#onAlarm(undefined);
       return true;
     } catch (error) {
+      this.#isUnsaved = true;
       this.#onAlarm(`the list of owed work cannot be written: ${errorText(error)}`);
       return false;
     }

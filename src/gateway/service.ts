@@ -292,6 +292,7 @@ export class Service {
       view: () => ({
         serving: servingOf(this.#state)?.cse.cseId,
         isBusy: this.#runner.isBusy || this.#state.kind === 'fenced',
+        prepared: this.#standby.warm,
       }),
       onDecision: (decision) => void this.#follow(decision),
       onStep: (input, explanation) =>
@@ -324,7 +325,7 @@ export class Service {
 
   #createRunner(worker: HandoverWorkerOptions): HandoverRunner {
     const { host, config, journal, telling } = this.#options;
-    const onAlarm = (text: string): void => telling.alarms.raise('handover', text);
+    const onAlarm = (text: string | undefined): void => telling.alarms.set('handover', text);
     const { phaseDeadlineMs, switchDeadlineMs, claim } = config.handover;
     return new HandoverRunner({
       clock: host.clock,
@@ -352,7 +353,7 @@ export class Service {
       onRefused: (stream, seq, reason) => {
         telling.log('error', `stream ${stream}: reading ${seq} is refused and set aside: ${reason}`);
       },
-      onAlarm: (stream, text) => telling.alarms.raise(`stream ${stream}`, text),
+      onAlarm: (stream, text) => telling.alarms.set(`stream ${stream}`, text),
     };
   }
 

@@ -9,7 +9,7 @@ const sweepMs = millis(15_000);
 /** What a sweeper works with. */
 export interface SweeperOptions {
   readonly clock: Clock;
-  readonly owed: Pick<OwedWork, 'sweep'>;
+  readonly owed: Pick<OwedWork, 'sweep' | 'retrySave'>;
   /** CSEs at which nothing is to be released now; undefined while nothing is to be done at all. */
   readonly inUse: () => readonly string[] | undefined;
   /** Done before each wait. */
@@ -34,6 +34,7 @@ export class Sweeper {
       await refresh();
       await sleep(clock, sweepMs, signal).catch(() => undefined);
       retry();
+      await owed.retrySave();
       const used = inUse();
       if (signal.aborted || used === undefined) continue;
       const abort = new LinkedAbort(signal);

@@ -72,7 +72,8 @@ export interface HandoverObserver {
   onState(state: HandoverState): void;
   onEnded(record: HandoverRecord): void;
   onOrphan(cse: CseReference, epoch: Epoch): void;
-  onAlarm(text: string): void;
+  /** What is wrong; undefined when the journal, which was, can be written again while nothing is under way. */
+  onAlarm(text: string | undefined): void;
 }
 
 /**
@@ -179,9 +180,10 @@ export class HandoverRunner {
     this.#cancelTimers();
   }
 
-  #feed(input: HandoverInput): Promise<boolean> {
+  /** `state` is the one that the input is about, any if undefined. */
+  #feed(input: HandoverInput, state?: HandoverState): Promise<boolean> {
     this.#queue = this.#queue
-      .then(() => this.#apply(input))
+      .then(() => (state === undefined || state === this.#state) && this.#apply(input))
       .catch((error: unknown) => {
         this.#observer.onAlarm(`handover: ${input.kind} was not taken in: ${errorText(error)}`);
         return false;
@@ -208,12 +210,30 @@ export class HandoverRunner {
     return state !== before;
   }
 
-  /** The order to begin is forgotten, for nothing came of it; what a work came to is taken in when the disk allows. */
+  /** What a work came to, or the record told, is taken in when the disk allows; an order is forgotten: nothing came of it. */
   #standStill(input: HandoverInput, cause: unknown): void {
-    const text = `handover stands still in ${this.#state.kind}: its journal cannot be written: ${errorText(cause)}`;
+    const state = this.#state;
+    const text = `handover stands still in ${state.kind}: its journal cannot be written: ${errorText(cause)}`;
     this.#observer.onAlarm(text);
-    if (!this.isBusy || this.#isStopped()) return;
-    this.#cancelTimers = this.#clock.schedule(this.#settings.repeatMs, () => void this.#feed(input));
+    const isOrder = input.kind === 'begin' || input.kind === 'rearm';
+    // The claim that goes on meanwhile tells of itself.
+    if (this.#isStopped() || (isOrder && state.kind === 'provisional')) return;
+    this.#cancelTimers = this.#clock.schedule(this.#settings.repeatMs, () => {
+      if (isOrder) this.#tryJournal(input, state);
+      else void this.#feed(input, state);
+    });
+  }
+
+  /** Writes the state once more, so that the alarm ends with its cause. */
+  #tryJournal(input: HandoverInput, state: HandoverState): void {
+    this.#queue = this.#queue.then(async () => {
+      if (this.#isStopped() || state !== this.#state) return false;
+      await this.#journal.save(state).then(
+        () => this.#observer.onAlarm(undefined),
+        (error: unknown) => this.#standStill(input, error),
+      );
+      return false;
+    });
   }
 
   #isStopped(): boolean {

@@ -71,7 +71,8 @@ export interface UplinkObserver {
   onContextLost(destination: Destination, reason: string): void;
   /** A record the CSE refuses for what it is; it is set aside and counted. */
   onRefused(stream: StreamName, seq: Seq, reason: string): void;
-  onAlarm(stream: StreamName, text: string): void;
+  /** What holds a stream up; undefined when it has nothing to deliver. */
+  onAlarm(stream: StreamName, text: string | undefined): void;
 }
 
 /** What a move came to for one part. */

@@ -142,10 +142,10 @@ export class StreamLane {
       const destination = this.#destination;
       const part = this.#choose(heads);
       if (destination === undefined) await this.#woken();
+      else if (!isMarked) await this.#backOff();
       else if (part === undefined && heads.unreadable !== undefined) await this.#awaitDisk(heads.unreadable);
       else if (part === undefined) await this.#woken(heads);
-      else if (isMarked) await this.#deliver(heads, part, destination);
-      else if (!this.#isInterrupted()) await this.#backOff();
+      else await this.#deliver(heads, part, destination);
     }
   }
 
@@ -296,6 +296,7 @@ export class StreamLane {
 
   /** Until something happens, or one of the batches that wait for company is complete. */
   async #woken({ live, backlog }: Partial<Heads> = {}): Promise<void> {
+    if (live === undefined && backlog === undefined) this.#observer.onAlarm(this.stream, undefined);
     const dueMs = Math.min(...[live, backlog].map((batch) => batch?.dueMs ?? Number.POSITIVE_INFINITY));
     const leftMs = dueMs - this.#clock.monotonicMs();
     const cancel = Number.isFinite(leftMs)

@@ -543,6 +543,30 @@ void t.test('a command that the disk did not take is fetched when it does', asyn
   t.same(world.alarms.list(), []);
 });
 
+void t.test('small states that the disk did not take are written when it does', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(8, [-80, -100, -110]);
+  let isFull = true;
+  world.filesystem.onOperation = ({ kind, path }) =>
+    isFull && kind !== 'read' && /(?:owed|handover)/u.test(path)
+      ? { kind: 'error', errno: 'ENOSPC' }
+      : undefined;
+  t.match(await world.awaited(world.service.orderHandover('/id-mn2')), { accepted: false });
+  t.match(world.alarms.list(), [{ text: /stands still/ }]);
+  isFull = false;
+  await world.pass(2000);
+  t.same(world.alarms.list(), [], 'though nothing is begun any more');
+  world.filesystem.onOperation = ({ kind, path }) =>
+    isFull && kind !== 'read' && path.includes('owed') ? { kind: 'error', errno: 'ENOSPC' } : undefined;
+  isFull = true;
+  await world.awaited(world.service.orderHandover('/id-mn2'));
+  await world.drive(5, [-80, -100, -110]);
+  t.match(world.alarms.list(), [{ text: /list of owed work cannot be written/ }]);
+  isFull = false;
+  await world.drive(20, [-80, -100, -110]);
+  t.same(world.alarms.list(), []);
+});
+
 void t.test('fenced: another gateway with our identity claims', async (t) => {
   const world = await openWorld(t);
   await world.drive(8, [-80, -100, -110]);
@@ -664,31 +688,36 @@ void t.test('a deferred claim: data flows to the target while the IN-CSE is out 
   t.match(servingOf(world.service.facts().state), { cse: { cseId: '/id-mn2' }, epoch: 2 });
   world.network.heal(poaOf('mn1'));
   await world.drive(5, [-110, -80, -110]);
+  t.same(world.alarms.list(), [], 'nothing is told to be wrong any more');
   t.same(await world.wrong(), []);
 });
 
-void t.test('a deferred claim: the CSE that the record names is kept while a move is given up there', async (t) => {
-  const world = await openWorld(t, { ...config, handover: { ...config.handover, claim: 'deferred' } });
-  await world.drive(5, [-80, -100, -110]);
-  world.network.cut(poaOf('mn1'));
-  world.cses.in.misbehaviour.add({ action: { kind: 'dropRequest' }, originator: home.aeId });
-  await world.drive(60, [-110, -80, -110], () => world.state === 'provisional');
-  world.network.heal(poaOf('mn1'));
-  world.cses.mn1.misbehaviour.add({ action: { kind: 'dropRequest' }, direction: 'outgoing' });
-  t.match(await world.awaited(world.service.orderHandover('/id-mn1')), { accepted: true });
-  await world.until('the end of the move', () => world.service.facts().counts.rolledBack === 1);
-  await world.drive(20, [-110, -80, -110]);
-  t.ok(world.labels('mn1').includes('baton:state=serving'), 'not released: the record names it');
-  world.cses.mn1.misbehaviour.clear();
-  await world.command('mn1', 'there');
-  await world.pass(200);
-  t.same(world.life.executed, ['there'], 'and commands come down from there');
-  world.cses.in.misbehaviour.clear();
-  await world.until('the claim', () => world.state === 'serving');
-  t.match(servingOf(world.service.facts().state), { cse: { cseId: '/id-mn2' }, epoch: 2 });
-  t.ok(world.labels('mn1').includes('baton:state=moved'), 'released after the claim');
-  t.same(await world.wrong(), []);
-});
+void t.test(
+  'a deferred claim: the CSE that the record names is kept while a move is given up there',
+  async (t) => {
+    const world = await openWorld(t, { ...config, handover: { ...config.handover, claim: 'deferred' } });
+    await world.drive(5, [-80, -100, -110]);
+    world.network.cut(poaOf('mn1'));
+    world.cses.in.misbehaviour.add({ action: { kind: 'dropRequest' }, originator: home.aeId });
+    await world.drive(60, [-110, -80, -110], () => world.state === 'provisional');
+    world.network.heal(poaOf('mn1'));
+    world.cses.mn1.misbehaviour.add({ action: { kind: 'dropRequest' }, direction: 'outgoing' });
+    t.match(await world.awaited(world.service.orderHandover('/id-mn1')), { accepted: true });
+    await world.until('the end of the move', () => world.service.facts().counts.rolledBack === 1);
+    await world.drive(20, [-110, -80, -110]);
+    t.ok(world.labels('mn1').includes('baton:state=serving'), 'not released: the record names it');
+    world.cses.mn1.misbehaviour.clear();
+    await world.command('mn1', 'there');
+    await world.pass(200);
+    t.same(world.life.executed, ['there'], 'and commands come down from there');
+    world.cses.in.misbehaviour.clear();
+    await world.until('the claim', () => world.state === 'serving');
+    t.match(servingOf(world.service.facts().state), { cse: { cseId: '/id-mn2' }, epoch: 2 });
+    t.ok(world.labels('mn1').includes('baton:state=moved'), 'released after the claim');
+    t.same(world.alarms.list(), []);
+    t.same(await world.wrong(), []);
+  },
+);
 
 void t.test('what others write into the record, and CSEs that refuse', async (t) => {
   const world = new World(config);

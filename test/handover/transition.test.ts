@@ -326,7 +326,11 @@ void t.test('a deferred claim', (t) => {
     transaction: { epoch: 8, target: b, source: onwardSource },
   });
   const further = step(onward.state, done, done, failed, done, done);
-  t.match(servingOf(further), { cse: c, epoch: 7, isProvisional: true, claimed: a }, 'on any number of moves');
+  t.match(
+    servingOf(further),
+    { cse: c, epoch: 7, isProvisional: true, claimed: a },
+    'on any number of moves',
+  );
   const furthest = transition(deferring, further, { ...begin, target: a, nonce: 'one' });
   t.match(orphans(furthest), [{ cse: b }], 'those between are owed their release');
   t.equal(orphans(furthest).length, 1);
@@ -383,7 +387,7 @@ interface Pending {
 class Bench {
   readonly clock = new SimulatedClock();
   readonly order: string[] = [];
-  readonly alarms: string[] = [];
+  readonly alarms: (string | undefined)[] = [];
   readonly ended: HandoverRecord[] = [];
   readonly orphans: string[] = [];
   readonly saved: HandoverState[] = [];
@@ -392,7 +396,7 @@ class Bench {
   refusals = 0;
   readonly runner: HandoverRunner;
 
-  constructor(stored?: HandoverState) {
+  constructor(stored?: HandoverState, claim: TransitionSettings['claim'] = 'required') {
     const journal: HandoverJournal = {
       load: () => Promise.resolve(stored),
       save: async (state) => {
@@ -424,7 +428,7 @@ class Bench {
     this.runner = new HandoverRunner({
       clock: this.clock,
       entropy: new SeededEntropy(1),
-      settings,
+      settings: { ...settings, claim },
       journal,
       worker,
       observer: {
@@ -535,6 +539,9 @@ void t.test('a disk that refuses holds the transaction, it does not let it go on
       t.notOk(begun);
       t.equal(bench.runner.state.kind, 'detached');
       t.equal(bench.started, 0, 'nothing was run');
+      await bench.clock.advance(settings.repeatMs);
+      await bench.settle();
+      t.equal(bench.alarms.at(-1), undefined, 'the alarm ends with its cause');
       continue;
     }
     for (let step = 1; step < passed; step++) await bench.finish();
@@ -553,6 +560,43 @@ void t.test('a disk that refuses holds the transaction, it does not let it go on
     await bench.finishAll();
     t.equal(bench.runner.state.kind, 'serving');
   }
+});
+
+void t.test('a disk that refuses what is no order of a transaction that has begun', async (t) => {
+  const restarted = new Bench({ kind: 'serving', serving: { cse: a, epoch: epoch(4) } });
+  await restarted.runner.load();
+  restarted.refusals = 3;
+  await restarted.runner.resume();
+  t.equal(restarted.started, 0);
+  for (let wait = 0; wait < 4; wait++) {
+    await restarted.clock.advance(settings.repeatMs);
+    await restarted.settle();
+  }
+  await restarted.finishAll();
+  t.match(restarted.runner.state, { kind: 'serving', serving: { epoch: 5 } }, 'a start claims all the same');
+
+  const claimed = new Bench({ kind: 'serving', serving: { cse: a, epoch: epoch(4) } }, 'deferred');
+  await claimed.runner.load();
+  await claimed.begin();
+  await claimed.finish();
+  await claimed.finish();
+  await claimed.finish({ kind: 'failed', reason: 'silence' });
+  await claimed.finish();
+  await claimed.finish();
+  t.equal(claimed.runner.state.kind, 'provisional');
+  claimed.refusals = 3;
+  await claimed.finish();
+  t.equal(claimed.runner.state.kind, 'provisional');
+  for (let wait = 0; wait < 4; wait++) {
+    await claimed.clock.advance(settings.repeatMs);
+    await claimed.settle();
+  }
+  await claimed.finishAll();
+  t.match(
+    claimed.runner.state,
+    { kind: 'serving', serving: { cse: b, epoch: 5 } },
+    'a claim is not forgotten',
+  );
 });
 
 void t.test('resume from every journaled state', async (t) => {

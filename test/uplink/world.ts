@@ -325,7 +325,9 @@ export class World {
         onDelivered: (stream, number) => this.told.push(`delivered ${stream} ${number}`),
         onContextLost: () => this.told.push('context lost'),
         onRefused: (stream, number) => this.told.push(`refused ${stream} ${number}`),
-        onAlarm: (_stream, text) => this.told.push(text),
+        onAlarm: (_stream, text) => {
+          if (text !== undefined) this.told.push(text);
+        },
       },
     });
   }
