@@ -17,7 +17,7 @@ import { streams } from './gateway-site.ts';
 
 /** What a verdict is made of. */
 export interface Evidence {
-  readonly site: GatewaySite;
+  readonly site: Pick<GatewaySite, 'device' | 'seed' | 'emitted' | 'failures' | 'handovers'>;
   readonly held: readonly HeldResource[];
   /** Ids of the commands that were given. */
   readonly commands: readonly string[];
@@ -84,12 +84,12 @@ export function resultsOf(
   held: readonly HeldResource[],
   device: string,
   id: string,
-): { readonly name: string; readonly outcome: unknown; readonly isInDoubt: boolean }[] {
+): { readonly name: string; readonly status: unknown; readonly isInDoubt: boolean }[] {
   return held.flatMap(({ path, content, labels }) => {
     const [, ae, container, name] = path.split('/');
-    const { v } = (content ?? {}) as { v?: { id?: unknown; outcome?: unknown } };
+    const { v } = (content ?? {}) as { v?: { id?: unknown; status?: unknown } };
     if (ae !== device || container !== 'results' || name === undefined || v?.id !== id) return [];
-    return [{ name, outcome: v.outcome, isInDoubt: labels.includes(inDoubtLabel) }];
+    return [{ name, status: v.status, isInDoubt: labels.includes(inDoubtLabel) }];
   });
 }
 
@@ -150,8 +150,8 @@ function commandFaults(held: readonly HeldResource[], device: string, id: string
   const names = new Set(results.map(({ name }) => name));
   const sure = results.filter(({ isInDoubt }) => !isInDoubt);
   if (names.size === 1 && sure.length <= 1) {
-    const [outcome] = results.map((result) => result.outcome);
-    return outcome === 'done' ? [] : [`command ${id} came to ${JSON.stringify(outcome)}`];
+    const [status] = results.map((result) => result.status);
+    return status === 'done' ? [] : [`command ${id} came to ${JSON.stringify(status)}`];
   }
   return [`command ${id} has ${results.length} results under ${names.size} names`];
 }
