@@ -33,6 +33,11 @@ export interface DecisionInput {
   readonly penalties: readonly Penalty[];
   /** Health of the way to the serving CSE; `lost` asks for another CSE at once, whatever the radio says. */
   readonly servicePath: ServicePathHealth | undefined;
+  /**
+   * The CSE at which the bundle is prepared and proved ahead. After a loss it goes before better ones: until they are
+   * prepared nobody delivers, and a better one can still be moved to afterwards.
+   */
+  readonly prepared?: CseId | undefined;
 }
 
 /** An order to move. */
@@ -104,13 +109,25 @@ function decide(policy: DecisionPolicy, before: DecisionState, input: DecisionIn
 
   const judged = candidates.map((entry) => judge({ ...view, state }, entry)).sort(byTotalOrder);
   const eligible = judged.filter(({ reasons }) => reasons.length === 0);
-  const chosen = eligible[0];
+  const chosen = firstChoice(view, eligible);
   const ranked = chosen === undefined ? [] : [chosen, ...alternativesTo(chosen, judged, question)];
   const explanation = explain(view, judged, ranked);
   if (chosen === undefined) return { state, explanation };
   const alternatives = ranked.slice(1, policy.candidatesMax).map(({ entry }) => entry.candidate);
   const decision = { target: chosen.entry.candidate, alternatives, trigger: question, explanation };
   return { state, decision, explanation };
+}
+
+/** The best, or after a loss the one that is prepared, unless its coverage is gone while another's is heard. */
+function firstChoice(
+  { question, input }: View,
+  eligible: readonly JudgedCandidate[],
+): JudgedCandidate | undefined {
+  const [best] = eligible;
+  if (question !== 'servingLost') return best;
+  const prepared = eligible.find(({ entry }) => entry.candidate.cseId === input.prepared);
+  const isGone = prepared?.level === undefined && best?.level !== undefined;
+  return prepared === undefined || isGone ? best : prepared;
 }
 
 function questionOf(input: DecisionInput): Question {
@@ -353,6 +370,9 @@ function explainedInputs(view: View): ExplainedInput[] {
   if (input.servicePath !== undefined) {
     const { state: health, sinceMs } = input.servicePath;
     inputs.push({ name: 'servicePath', value: health, unit: 'state', ageMs: age(sinceMs) });
+  }
+  if (input.prepared !== undefined && view.question === 'servingLost') {
+    inputs.push({ name: 'prepared', value: input.prepared, unit: 'cseId' });
   }
   return inputs;
 }

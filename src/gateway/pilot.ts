@@ -24,6 +24,8 @@ const unfit: readonly RejectionReason[] = [
 export interface PilotView {
   readonly serving: CseId | undefined;
   readonly isBusy: boolean;
+  /** The CSE of a standby that is warm. */
+  readonly prepared: CseId | undefined;
 }
 
 /**
@@ -114,7 +116,7 @@ export class Pilot {
 
   /** Asks the decision with what is known now. */
   decide(): void {
-    const { serving, isBusy } = this.#view();
+    const { serving, isBusy, prepared } = this.#view();
     const nowMs = this.#clock.monotonicMs();
     if (serving !== this.#serving?.cseId) {
       this.#serving = serving === undefined ? undefined : { cseId: serving, sinceMs: nowMs };
@@ -128,6 +130,7 @@ export class Pilot {
       busy: isBusy,
       penalties: this.#penalties,
       servicePath: this.#servicePath.health,
+      ...(prepared === undefined ? {} : { prepared }),
     };
     const { state, decision, explanation } = this.#decision.decide(this.#state, input);
     this.#state = state;

@@ -122,6 +122,11 @@ export class WarmStandby {
     return this.isWarmAt(target);
   }
 
+  /** The CSE of the standby while it is warm. */
+  get warm(): CseId | undefined {
+    return this.#isWarm() ? this.#held?.cse.cseId : undefined;
+  }
+
   /** Whether a handover to this target costs the claim and the switch only. */
   isWarmAt(target: CseReference): boolean {
     return this.#isWarm() && isSame(target, this.#held?.cse);

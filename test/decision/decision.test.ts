@@ -288,6 +288,32 @@ await t.test(
   },
 );
 
+await t.test('after a loss the CSE that is prepared goes before a better one', async (t) => {
+  const heard = (levels: Record<number, number>, more: Partial<DecisionInput> = {}): DecisionInput =>
+    input(1000, { sample: sample(1000, levels), prepared: mn3, servicePath: lost, ...more });
+  const targetOf = (next: DecisionInput): string | undefined =>
+    last(run(quick, [next])).decision?.target.cseId;
+  const both = { 1: -80, 2: -85, 3: -100 };
+  const step = last(run(quick, [heard(both)]));
+  t.match(step.decision, { target: { cseId: mn3 }, alternatives: [{ cseId: mn2 }] });
+  t.same(
+    step.explanation.candidates.map(({ cseId: id, verdict }) => [id, verdict]),
+    [
+      [mn1, 'rejected'],
+      [mn2, 'alternative'],
+      [mn3, 'chosen'],
+    ],
+    'in the order of the levels',
+  );
+  t.match(step.explanation.inputs.at(-1), { name: 'prepared', value: mn3 });
+  t.equal(targetOf(heard({ 1: -80, 2: -85 })), mn2, 'but not where nothing is heard of it any more');
+  t.equal(targetOf(heard({})), mn3, 'unless nothing is heard at all');
+  const failed = { cseId: mn3, failures: 1, lastFailureMs: millis(1000) };
+  t.equal(targetOf(heard(both, { penalties: [failed] })), mn2, 'nor what refused a moment ago');
+  const planned = approach([0, 1, 2]).map((next) => ({ ...next, prepared: mn3 }));
+  t.equal(last(run(quick, planned)).decision?.target.cseId, mn2, 'a move that has time goes to the best');
+});
+
 await t.test('the way back is longer, or barred, for a while', async (t) => {
   const policy = { ...quick, minimumStayMs: millis(0) };
   // From 2 s on the second CSE serves; then the first one is 10 dB better.
