@@ -1,9 +1,18 @@
-/**
- * A signal that aborts by itself or with another one. `AbortSignal.any` would do, but the signals that Node 20 makes by it
- * warn of a leak from the eleventh listener on, and many requests wait under one signal here.
- */
+import { setMaxListeners } from 'node:events';
+
+/** All requests of a large bundle, and all streams, wait under one signal; beyond this it is a leak. */
+const waitersMax = 1024;
+
+/** A controller for a signal that many wait under: of one made by itself, Node tells a leak from the eleventh listener on. */
+export function createSharedAbort(): AbortController {
+  const controller = new AbortController();
+  setMaxListeners(waitersMax, controller.signal);
+  return controller;
+}
+
+/** A signal that aborts by itself or with another one, and that many may wait under, unlike one of `AbortSignal.any`. */
 export class LinkedAbort {
-  readonly #controller = new AbortController();
+  readonly #controller = createSharedAbort();
   readonly #parent: AbortSignal;
   readonly #follow = (): void => this.abort();
 

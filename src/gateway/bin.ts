@@ -1,11 +1,12 @@
 #!/usr/bin/env node
+import { createSharedAbort } from '../base/linked-abort.ts';
 import { NodeTerminal } from '../host/terminal.ts';
 import { limitYoungGeneration } from '../host/young-generation.ts';
 import { runCli } from './cli.ts';
 import { exitCodes } from './command.ts';
 
 limitYoungGeneration();
-const stopping = new AbortController();
+const stopping = createSharedAbort();
 for (const name of ['SIGINT', 'SIGTERM'] as const) {
   process.on(name, () => {
     if (stopping.signal.aborted) process.exit(exitCodes.interrupted);

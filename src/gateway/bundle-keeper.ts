@@ -1,4 +1,5 @@
 import { errorText } from '../base/errors.ts';
+import { createSharedAbort } from '../base/linked-abort.ts';
 import { millis } from '../base/units.ts';
 import type { Millis } from '../base/units.ts';
 import type { Downlink } from '../downlink/downlink.ts';
@@ -63,7 +64,7 @@ export class BundleKeeper {
     const serving = this.#options.serving();
     const isFree = this.#abort === undefined && !this.#options.isBusy();
     if (!this.#isToRefresh || serving === undefined || !isFree) return;
-    const { signal } = (this.#abort = new AbortController());
+    const { signal } = (this.#abort = createSharedAbort());
     const client = clientFor(serving.cse);
     try {
       if (!(await this.#ensure(client, serving, signal))) return;
@@ -86,7 +87,7 @@ export class BundleKeeper {
     }
     const held = serving();
     if (held === undefined || this.#abort !== undefined || this.#options.isBusy()) return 'not possible now';
-    const { signal } = (this.#abort = new AbortController());
+    const { signal } = (this.#abort = createSharedAbort());
     try {
       const isWhole = await this.#ensure(clientFor(held.cse), held, signal);
       return isWhole ? undefined : `${held.cse.cseId} does not take the registration`;
@@ -100,7 +101,7 @@ export class BundleKeeper {
     const { clock, telling } = this.#options;
     const serving = this.#options.serving();
     if (this.#abort !== undefined || serving?.cse.cseId !== destination.cseId) return;
-    const abort = new AbortController();
+    const abort = createSharedAbort();
     this.#abort = abort;
     telling.log('warn', `${destination.cseId} has lost our context (${reason}); it is made again`);
     await this.#ensure(destination.client, serving, abort.signal);

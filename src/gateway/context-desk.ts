@@ -6,7 +6,7 @@
  * time is over for which a source is kept. What could not be taken along stands in an alarm until the next move.
  */
 import { DecodeError, errorText } from '../base/errors.ts';
-import { LinkedAbort } from '../base/linked-abort.ts';
+import { LinkedAbort, createSharedAbort } from '../base/linked-abort.ts';
 import { epoch as toEpoch, millis } from '../base/units.ts';
 import type { CseId, Millis, StreamName } from '../base/units.ts';
 import type { BundleContext } from '../handover/context.ts';
@@ -106,7 +106,7 @@ export class ContextDesk {
   /** A handover begins: a last look at the source beside its first phase, which does not wait for it. */
   lookAtSource({ source, trigger, target }: Transaction): void {
     if (source === undefined || trigger === 'servingLost' || source.cse.cseId === target.cseId) return;
-    void this.#look(source.cse, new AbortController().signal);
+    void this.#look(source.cse, createSharedAbort().signal);
   }
 
   /** The switch is done: what is at the source is to be taken along. */

@@ -1,4 +1,5 @@
 import { errorText } from '../base/errors.ts';
+import { createSharedAbort } from '../base/linked-abort.ts';
 import { epoch as toEpoch, millis } from '../base/units.ts';
 import type { Epoch, Millis } from '../base/units.ts';
 import type { CancelTimer, Clock } from '../host/clock.ts';
@@ -92,7 +93,7 @@ export class HandoverRunner {
   #state: HandoverState = { kind: 'detached', lastEpoch: toEpoch(0) };
   #queue: Promise<boolean> = Promise.resolve(false);
   #run = 0;
-  #abort = new AbortController();
+  #abort = createSharedAbort();
   #cancelTimers: CancelTimer = () => undefined;
   #startedMs: Millis = millis(0);
   #enteredMs: Millis = millis(0);
@@ -272,7 +273,7 @@ export class HandoverRunner {
   #start(effect: Extract<HandoverEffect, { kind: 'run' }>): void {
     this.#abort.abort();
     this.#cancelTimers();
-    const abort = new AbortController();
+    const abort = createSharedAbort();
     this.#abort = abort;
     const run = ++this.#run;
     const finish = (outcome: WorkOutcome | { readonly kind: 'deadline' }): void => {

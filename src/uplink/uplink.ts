@@ -1,4 +1,5 @@
 import type { Millis, Seq, StreamName } from '../base/units.ts';
+import { createSharedAbort } from '../base/linked-abort.ts';
 import { millis } from '../base/units.ts';
 import type { Clock } from '../host/clock.ts';
 import type { Entropy } from '../host/entropy.ts';
@@ -74,8 +75,8 @@ export class Uplink {
     options: { deadlineMs: Millis; sourceLost: boolean },
   ): Promise<Map<StreamName, Moved>> {
     const { deadlineMs, sourceLost } = options;
-    const quiet = new AbortController();
-    const settled = new AbortController();
+    const quiet = createSharedAbort();
+    const settled = createSharedAbort();
     const cancelQuiet = this.#clock.schedule(deadlineMs, () => quiet.abort());
     const cancelSettled = this.#clock.schedule(millis(2 * deadlineMs), () => settled.abort());
     if (sourceLost) quiet.abort();

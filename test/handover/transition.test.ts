@@ -1,6 +1,7 @@
 // Proves the handover transaction: the pure transition by exploring every state with every input (no dead end, no way back
 // after the claim, one end per attempt), and the runner by doubles that record order (durable before visible, late outcomes
 // ignored, deadlines, resume from every journaled state, a disk that refuses).
+import { getMaxListeners } from 'node:events';
 import * as fc from 'fast-check';
 import t from 'tap';
 import { DecodeError } from '../../src/base/errors.ts';
@@ -467,6 +468,8 @@ void t.test('a state is durable before anybody sees it', async (t) => {
   const bench = new Bench();
   await bench.runner.load();
   t.ok(await bench.begin());
+  const waiters = getMaxListeners(bench.pending?.context.signal ?? new AbortController().signal);
+  t.ok(waiters >= 400, 'all requests of a large bundle may wait under the signal of a phase');
   await bench.finishAll();
   const works = ['prepare', 'verify', 'claim', 'switch', 'catchUp', 'release'];
   const kinds = ['preparing', 'prepared', 'claiming', 'switching', 'catchingUp', 'releasing'];

@@ -1,4 +1,5 @@
 import { CancelledError, IoError } from '../../base/errors.ts';
+import { createSharedAbort } from '../../base/linked-abort.ts';
 import { printable } from '../../base/text.ts';
 import { openParentChannel } from '../../host/child-process.ts';
 import { defaultFlightBounds, openFlightRecorder } from '../../trial/recorder.ts';
@@ -33,7 +34,7 @@ async function runGateway(context: CommandContext): Promise<number> {
   const { host, options, pid } = context;
   const config = await loadConfig(host.filesystem, options.text('config') ?? 'baton.yaml');
   const control = await openControl(context, config.dataDirectory);
-  const stop = new AbortController();
+  const stop = createSharedAbort();
   const onSignal = (): void => stop.abort(new CancelledError('ended by a signal'));
   context.signal.addEventListener('abort', onSignal, { once: true });
   // It may have come while the configuration was read: an event that is past tells nobody.
