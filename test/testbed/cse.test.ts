@@ -454,6 +454,43 @@ await t.test(
   },
 );
 
+await t.test('a copy goes with its original, also one under way or out of reach at the time', async (t) => {
+  const { world, gateway } = await bed(t, 27);
+  const stranger = world.client(adminOriginator, 'in');
+  const found = async (): Promise<string[]> => {
+    const outcome = await stranger.discover('cse-in', { labels: ['shared'] });
+    return outcome.ok ? outcome.value : ['not to be told'];
+  };
+  const address = 'cse-mn1/gw/data';
+  const nowhere: Record<string, unknown> = { announceTo: null };
+  const ends: Record<string, () => Promise<CseOutcome>> = {
+    'deleted': () => gateway.delete(address),
+    'no longer announced': () => gateway.update(address, { container: nowhere }),
+    'announced again, then deleted': async () => {
+      const again = gateway.update(address, { container: { announceTo: ['/id-in'] } });
+      const [, deleted] = await Promise.all([again, gateway.delete(address)]);
+      return deleted;
+    },
+  };
+  for (const [how, end] of Object.entries(ends)) {
+    for (const isOutOfReach of [false, true]) {
+      for (const settleMs of [0, 1000]) {
+        const container = { resourceName: 'data', labels: ['shared'], announceTo: ['/id-in'] };
+        await gateway.create('cse-mn1/gw', ResourceType.container, { container });
+        await world.wait(settleMs);
+        if (isOutOfReach) await world.cses.in.crash();
+        t.ok((await end()).ok, how);
+        await world.wait(5000);
+        if (isOutOfReach) await world.cses.in.restart({ keepState: true });
+        await world.wait(10_000);
+        const when = `${how} ${settleMs} ms after its creation, the IN-CSE ${isOutOfReach ? 'gone' : 'there'}`;
+        t.strictSame(await found(), [], when);
+        await gateway.delete(address);
+      }
+    }
+  }
+});
+
 await t.test(
   'of several points of access the first that answers is used, or each gets its copy',
   async (t) => {

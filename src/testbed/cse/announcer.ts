@@ -53,15 +53,14 @@ export class Announcer {
         break;
       case 'deleted':
         for (const removed of change.removed) {
-          if (copiesOf(removed).length > 0) this.#inOrder(removed, () => this.#removeAll(removed));
+          if (this.#isConcerned(removed)) this.#inOrder(removed, () => this.#removeAll(removed));
         }
         break;
     }
   }
 
   #updated(resource: StoredResource, modified: readonly string[]): void {
-    const known = this.#known.get(resource.id) ?? [];
-    if (known.length === 0 && textsOf(resource, 'announceTo').length === 0) return;
+    if (!this.#isConcerned(resource)) return;
     this.#inOrder(resource, async () => {
       const wanted = textsOf(resource, 'announceTo');
       const existing = this.#known.get(resource.id) ?? [];
@@ -79,20 +78,30 @@ export class Announcer {
     });
   }
 
+  /** It has copies, wants some, or one is being made that nobody wants any more. */
+  #isConcerned(resource: StoredResource): boolean {
+    const { length: known } = this.#known.get(resource.id) ?? [];
+    return known > 0 || textsOf(resource, 'announceTo').length > 0 || this.#lanes.has(resource.id);
+  }
+
   /** Makes the copies that are still missing. */
   async #create(resource: StoredResource): Promise<void> {
     const variant = announcedVariant(resource.type);
     if (variant === undefined) return;
     for (const target of textsOf(resource, 'announceTo').filter((each) => !isCopy(each))) {
-      const created = await this.#persist(resource, () => this.#announce(resource, target, variant));
+      const created = await this.#persist(
+        () => this.#announce(resource, target, variant),
+        () => this.#core.tree.holds(resource),
+      );
       if (created === undefined) continue;
       const id = resourceIdOf(created);
       if (id === undefined) continue;
       const copy = `${target}/${id}`;
-      this.#remember(resource, [...(this.#known.get(resource.id) ?? []), copy]);
-      resource.attributes.announceTo = textsOf(resource, 'announceTo').map((each) =>
-        each === target ? copy : each,
-      );
+      // Also when the original went meanwhile: its removal comes next.
+      this.#known.set(resource.id, [...(this.#known.get(resource.id) ?? []), copy]);
+      const wanted = textsOf(resource, 'announceTo');
+      if (!wanted.includes(target)) continue;
+      resource.attributes.announceTo = wanted.map((each) => (each === target ? copy : each));
     }
   }
 
@@ -152,12 +161,14 @@ export class Announcer {
     if (Object.keys(changes).length === 0) return;
     const variant = announcedVariant(resource.type) ?? 0;
     const root = typePolicies.get(variant)?.root ?? `${resource.root}Annc`;
-    const response = await this.#persist(resource, () =>
-      this.#call(cseOf(copy), {
-        operation: Operation.update,
-        to: copy,
-        primitiveContent: { [root]: changes },
-      }),
+    const response = await this.#persist(
+      () =>
+        this.#call(cseOf(copy), {
+          operation: Operation.update,
+          to: copy,
+          primitiveContent: { [root]: changes },
+        }),
+      () => this.#core.tree.holds(resource),
     );
     if (response?.responseStatusCode !== ResponseStatusCode.notFound) return;
     // The other CSE lost the copy: it is made again.
@@ -172,26 +183,29 @@ export class Announcer {
   }
 
   async #removeAll(resource: StoredResource): Promise<void> {
+    // An UPDATE just before may have taken the copies out of `announceTo`.
+    const copies = new Set([...(this.#known.get(resource.id) ?? []), ...copiesOf(resource)]);
     this.#known.delete(resource.id);
-    for (const copy of copiesOf(resource)) await this.#delete(copy);
+    for (const copy of copies) await this.#delete(copy);
   }
 
+  /** Given up, it would lead to what is no longer there until it expires. */
   async #delete(copy: string): Promise<void> {
-    await this.#call(cseOf(copy), { operation: Operation.delete, to: copy });
+    await this.#persist(() => this.#call(cseOf(copy), { operation: Operation.delete, to: copy }));
   }
 
   #remember(resource: StoredResource, copies: string[]): void {
     if (this.#core.tree.holds(resource)) this.#known.set(resource.id, copies);
   }
 
-  /** Repeats until an answer comes that is not a failure to deliver, the resource is gone or patience ends. */
+  /** Repeats until an answer comes that is not a failure to deliver, it is not wanted any more or patience ends. */
   async #persist(
-    resource: StoredResource,
     attempt: () => Promise<ResponsePrimitive | undefined>,
+    isWanted: () => boolean = () => true,
   ): Promise<ResponsePrimitive | undefined> {
     const core = this.#core;
     for (let attempts = 0; attempts < attemptsMax; attempts++) {
-      if (core.lifetime.aborted || !core.tree.holds(resource)) return undefined;
+      if (core.lifetime.aborted || !isWanted()) return undefined;
       const response = await attempt();
       if (response !== undefined && !passing.includes(response.responseStatusCode)) return response;
       if (core.lifetime.aborted) return undefined;
