@@ -1,6 +1,7 @@
 /**
  * Proves that the verdict on a scenario can fail: sound evidence of a gateway that moved once with its bundle and carried out
- * a command has no faults, and each way to break it has the fault that names it.
+ * a command has no faults, and each way to break it has the fault that names it. And that a scenario named in the table of
+ * differences must fail just as it says.
  */
 import t from 'tap';
 import { ResourceType } from '../../src/onem2m/enums.ts';
@@ -10,6 +11,7 @@ import { inDoubtLabel } from '../../src/uplink/stream-lane.ts';
 import { streams } from './gateway-site.ts';
 import { judge } from './judge.ts';
 import type { Evidence } from './judge.ts';
+import { weigh } from './scenario.ts';
 
 const seed = 7;
 const device = 'gw1';
@@ -188,3 +190,24 @@ for (const [what, [resources, fault, changes]] of Object.entries(broken)) {
     );
   });
 }
+
+t.test('a difference is allowed only where it shows, and only as it is told', async (t) => {
+  const difference = {
+    name: 'forgets',
+    maker: 'acme',
+    what: 'it forgets',
+    fallback: 'nothing',
+    scenarios: ['planned-move'],
+    shows: /is gone/u,
+  } as const;
+  const resultOf = (...args: Parameters<typeof weigh>): string => weigh(...args).result;
+  const gone = { isWell: false, notes: ['the AE is gone'] };
+  const late = { isWell: false, notes: ['delivery: not within 60000 ms', 'the AE is gone'] };
+  const well = { isWell: true, notes: [] };
+  t.equal(resultOf(undefined, well), 'passed');
+  t.equal(resultOf(undefined, gone), 'failed');
+  t.equal(resultOf(difference, gone), 'skipped');
+  t.equal(resultOf(difference, late), 'failed', 'something else went wrong');
+  t.equal(resultOf(difference, well), 'failed', 'it does not show any more');
+  t.match(weigh(difference, well).notes[0], /forgets does not show any more/u);
+});

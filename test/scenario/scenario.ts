@@ -6,6 +6,7 @@ import type { Host } from '../../src/host/host.ts';
 import { hashText } from '../../src/testbed/seeded-entropy.ts';
 import { StepError } from '../real/steps.ts';
 import { differenceOf } from './differences.ts';
+import type { ScenarioDifference } from './differences.ts';
 import type { SeatKind, World } from './ground.ts';
 import { Stage } from './stage.ts';
 
@@ -61,15 +62,14 @@ export async function runScenario(host: Host, world: World, scenario: Scenario):
   const ms = Math.round(clock.monotonicMs() - beganMs);
   if (typeof ended === 'string')
     return { name, what, result: 'failed', notes: [ended, ...outcome.notes], ms };
-  return { name, what, ms, ...compare(world, name, outcome) };
+  return { name, what, ms, ...weigh(differenceOf(world.maker, name), outcome) };
 }
 
-function compare(
-  world: World,
-  name: string,
-  { isWell, notes }: { isWell: boolean; notes: readonly string[] },
+/** What a run comes to, given the difference that it must show, if any. */
+export function weigh(
+  difference: ScenarioDifference | undefined,
+  { isWell, notes }: { readonly isWell: boolean; readonly notes: readonly string[] },
 ): Pick<Outcome, 'result' | 'notes'> {
-  const difference = differenceOf(world.maker, name);
   if (difference === undefined) return { result: isWell ? 'passed' : 'failed', notes };
   if (isWell) {
     const text = `${difference.name} does not show any more: take it out of differences.ts`;

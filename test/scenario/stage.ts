@@ -109,7 +109,8 @@ export class Stage {
 
   /** Waits until ten more readings have been delivered. */
   async delivering(site: GatewaySite): Promise<void> {
-    const before = (await site.until('being up', () => true)).buffer.delivered;
+    // One that has just started does not count yet what the last run delivered.
+    const before = (await site.until('settled', isSettled)).buffer.delivered;
     await site.until('delivery', (status) => isSettled(status) && status.buffer.delivered >= before + 10);
   }
 
