@@ -6,6 +6,9 @@
  *          │ no echo ─ polling channel ─ echo arrives ─▶ long poll
  *          └ neither ─▶ polled, every 10 s or as `downlink.pollMs` says
  *
+ * No request is left open at a CSE that is known not to notify over this binding (way-down.ts): ACME over CoAP takes up one
+ * request after the other, and one that waits there keeps everybody waiting.
+ *
  * Notifications bring commands at once; triggers only say that there is something, for what counts is the container that they
  * lie in. Whatever the mode, the containers are looked into when the gateway starts, when something was refused or missed,
  * and every five minutes: what a lost notification left is found then, and since what was taken is deleted, a look that
@@ -46,7 +49,7 @@ export interface HomeMailboxOptions {
   readonly pollClient: CseClient;
   /** Where the IN-CSE reaches the gateway. */
   readonly pointOfAccess: () => string;
-  readonly wayDown: Pick<WayDown, 'pollingOf' | 'noteEcho'>;
+  readonly wayDown: Pick<WayDown, 'pollingOf' | 'noteAnswer' | 'noteEcho'>;
   readonly deadlineMs: Millis;
   /** Takes what lies in `intents`. */
   readonly takeTrigger: (instance: HeldInstance) => Promise<Taken>;
@@ -197,7 +200,8 @@ export class HomeMailbox {
       wayDown.noteEcho(inCse, true);
       this.#mode = 'notified';
     } else if (!signal.aborted) {
-      this.#mode = (await this.#openChannel(signal)) ? 'longPoll' : 'polled';
+      const mayWait = wayDown.pollingOf(inCse) === undefined;
+      this.#mode = mayWait && (await this.#openChannel(signal)) ? 'longPoll' : 'polled';
       if (this.#mode === 'polled') wayDown.noteEcho(inCse, false);
     }
   }
@@ -229,7 +233,7 @@ export class HomeMailbox {
 
   /** Whether what is put into the mailbox is told to the gateway. */
   async #isEchoed(signal: AbortSignal): Promise<boolean> {
-    const { clock, entropy, downlink, client, home } = this.#options;
+    const { clock, entropy, downlink, client, home, inCse, wayDown } = this.#options;
     const nonce = randomHex(entropy, 6);
     const giveUp = new LinkedAbort(signal);
     const cancel = clock.schedule(echoMs, () => giveUp.abort());
@@ -241,7 +245,8 @@ export class HomeMailbox {
       const content = { contentInstance: { resourceName: echoName(nonce), content: { echo: nonce } } };
       const options = { ...this.#limits(signal), resultContent: ResultContent.nothing };
       const put = await client.create(`${home.address}/cmd`, ResourceType.contentInstance, content, options);
-      if (!put.ok) giveUp.abort();
+      if (put.ok) wayDown.noteAnswer(inCse, put.value);
+      else giveUp.abort();
       return await echo;
     } finally {
       cancel();
