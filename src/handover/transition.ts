@@ -259,7 +259,10 @@ function undoUnless(
 ): Transition {
   const { transaction } = state;
   if (!isFailure(input)) return stay(state);
-  return enter(settings, { kind: 'rollingBack', transaction, reason: reasonOf(state, input) });
+  const undoing = enter(settings, { kind: 'rollingBack', transaction, reason: reasonOf(state, input) });
+  // What was asked without an answer may take effect after the undo: a last look is owed.
+  const { target, epoch } = transaction;
+  return { ...undoing, effects: [{ kind: 'noteOrphan', cse: target, epoch }, ...undoing.effects] };
 }
 
 function whileClaiming(
