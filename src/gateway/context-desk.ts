@@ -51,6 +51,8 @@ export interface ContextDeskOptions {
   /** True while a transaction is under way. */
   readonly isBusy: () => boolean;
   readonly deadlineMs: Millis;
+  /** A look has shown that the serving CSE lacks something, which no request may ever tell: a subscription for example. */
+  readonly onLacking: () => void;
   /** For so long a source is kept, and asked again. */
   readonly graceMs: Millis;
 }
@@ -89,6 +91,13 @@ export class ContextDesk {
 
   /** Something has read what a CSE holds. */
   note(cse: CseReference, observed: ReadonlyMap<string, ObservedAe>): void {
+    const { serving, isBusy, context, onLacking } = this.#options;
+    const held = serving();
+    if (held?.cse.cseId === cse.cseId && !isBusy()) {
+      const wanted = { epoch: held.epoch, state: 'serving' as const };
+      const differences = differencesOf(context().bundle, cse, observed, wanted);
+      if (differences.some(({ kind }) => kind === 'missing')) onLacking();
+    }
     // Half a look would forget what the other half was known to hold.
     if ([...observed.values()].some((each) => typeof each === 'string')) return;
     const { snapshot, left } = snapshotOf(this.#options.context().bundle, cse, observed);

@@ -281,6 +281,7 @@ export class Service {
       serving: () => servingOf(this.#state),
       isBusy: () => this.#runner.isBusy,
       deadlineMs: config.handover.phaseDeadlineMs,
+      onLacking: () => this.#keeper.refreshLater(),
       graceMs: config.handover.graceMs,
     });
   }

@@ -567,6 +567,21 @@ void t.test('small states that the disk did not take are written when it does', 
   t.same(world.alarms.list(), []);
 });
 
+void t.test('a subscription that is lost alone is made again', async (t) => {
+  const world = await openWorld(t);
+  await world.drive(8, [-80, -100, -110]);
+  const subscription = 'cse-mn1/gw1/cmd/cmd-sub';
+  t.ok((await world.awaited(world.client('Sgw1', 'mn1').delete(subscription))).ok);
+  await world.drive(330, [-80, -100, -110]);
+  t.ok(
+    world.cses.mn1.dump().some(({ path }) => path === subscription),
+    'though no request misses it',
+  );
+  await world.command('mn1', 'later');
+  await world.pass(200);
+  t.same(world.life.executed, ['later']);
+});
+
 void t.test('fenced: another gateway with our identity claims', async (t) => {
   const world = await openWorld(t);
   await world.drive(8, [-80, -100, -110]);
