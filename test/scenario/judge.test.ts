@@ -169,7 +169,7 @@ const broken: Readonly<Record<string, readonly [HeldResource[], RegExp, Partial<
   ],
 };
 
-t.test('sound evidence has no faults', async (t) => {
+void t.test('sound evidence has no faults', async (t) => {
   t.same(faultsOf(sound()), []);
   const inDoubt = [...sound(), result('mn1', 1, { labels: [inDoubtLabel] })];
   t.same(faultsOf(inDoubt), [], 'nor has a result whose second copy says that it is in doubt');
@@ -182,7 +182,7 @@ t.test('sound evidence has no faults', async (t) => {
 });
 
 for (const [what, [resources, fault, changes]] of Object.entries(broken)) {
-  t.test(what, async (t) => {
+  void t.test(what, async (t) => {
     const faults = faultsOf(resources, changes);
     t.ok(
       faults.some((each) => fault.test(each)),
@@ -191,7 +191,7 @@ for (const [what, [resources, fault, changes]] of Object.entries(broken)) {
   });
 }
 
-t.test('a difference is allowed only where it shows, and only as it is told', async (t) => {
+void t.test('a difference is allowed only where it shows, and only as it is told', async (t) => {
   const difference = {
     name: 'forgets',
     maker: 'acme',
