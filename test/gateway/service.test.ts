@@ -560,7 +560,7 @@ void t.test('small states that the disk did not take are written when it does', 
     isFull && kind !== 'read' && path.includes('owed') ? { kind: 'error', errno: 'ENOSPC' } : undefined;
   isFull = true;
   await world.awaited(world.service.orderHandover('/id-mn2'));
-  await world.drive(5, [-80, -100, -110]);
+  await world.drive(60, [-80, -100, -110]);
   t.match(world.alarms.list(), [{ text: /list of owed work cannot be written/ }]);
   isFull = false;
   await world.drive(20, [-80, -100, -110]);
