@@ -1,6 +1,6 @@
 import { errorText } from '../base/errors.ts';
-import type { Seq, StreamName } from '../base/units.ts';
-import { seq as toSeq } from '../base/units.ts';
+import type { Millis, Seq, StreamName } from '../base/units.ts';
+import { millis, seq as toSeq } from '../base/units.ts';
 import { UnreadableError } from '../buffer/log-results.ts';
 import type { StoredRecord } from '../buffer/record.ts';
 import type { Clock } from '../host/clock.ts';
@@ -19,6 +19,15 @@ export interface Heads {
   readonly nextSeq: Seq;
   /** Why a part has records and no batch: the disk cannot be read now. */
   readonly unreadable?: string;
+}
+
+/** Shortest wait: the rest of a difference of two times can be too small to be added to either of them. */
+const waitMsMin = 1;
+
+/** How long it takes until one of the batches is complete; undefined when none waits for company. */
+export function waitMs(batches: readonly (Batch | undefined)[], nowMs: Millis): Millis | undefined {
+  const dueMs = Math.min(...batches.map((batch) => batch?.dueMs ?? Number.POSITIVE_INFINITY));
+  return Number.isFinite(dueMs) ? millis(Math.max(waitMsMin, dueMs - nowMs)) : undefined;
 }
 
 /** What is pending of a stream, as far as the disk can be read. */

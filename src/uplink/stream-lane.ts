@@ -57,7 +57,7 @@ import type {
 import { Refusals, isContentRefused } from './refusals.ts';
 import { saysNothing, sendBatch } from './send-batch.ts';
 import type { Sent } from './send-batch.ts';
-import { StreamHeads } from './stream-heads.ts';
+import { StreamHeads, waitMs } from './stream-heads.ts';
 import type { Heads } from './stream-heads.ts';
 import { Turns } from './turns.ts';
 
@@ -297,11 +297,8 @@ export class StreamLane {
   /** Until something happens, or one of the batches that wait for company is complete. */
   async #woken({ live, backlog }: Partial<Heads> = {}): Promise<void> {
     if (live === undefined && backlog === undefined) this.#observer.onAlarm(this.stream, undefined);
-    const dueMs = Math.min(...[live, backlog].map((batch) => batch?.dueMs ?? Number.POSITIVE_INFINITY));
-    const leftMs = dueMs - this.#clock.monotonicMs();
-    const cancel = Number.isFinite(leftMs)
-      ? this.#clock.schedule(millis(Math.max(0, leftMs)), () => this.#stir())
-      : undefined;
+    const leftMs = waitMs(this.#isLiveHeld ? [backlog] : [live, backlog], this.#clock.monotonicMs());
+    const cancel = leftMs === undefined ? undefined : this.#clock.schedule(leftMs, () => this.#stir());
     // What merely joins a batch that waits is no reason to look at the log.
     if (live !== undefined && live.dueMs > 0) this.#noticedFrom = live.openThrough;
     await new Promise<void>((resolve) => {
