@@ -175,7 +175,7 @@ function movedAttributes(
     else if (addressedOnce.includes(name) && typeof value === 'string')
       moved[name] = movedAddress(move, value);
     else if (name === 'privileges' || name === 'selfPrivileges') {
-      moved[name] = movedRules(move, typeof value === 'object' && value !== null ? (value) : {});
+      moved[name] = movedRules(move, typeof value === 'object' && value !== null ? value : {});
     } else if (name === 'announceTo') {
       // The copy stays where it is until the source lets it go; the target makes its own.
       moved[name] = textsIn(value).map((each) => `/${each.split('/')[1] ?? ''}`);
