@@ -126,7 +126,7 @@ function spoilSlots(handle: FileHandle, mutant: Mutant, late: Late): FileHandle 
       if (change === undefined) return handle.read(target, position);
       const whole = new Uint8Array(await handle.size());
       await handle.read(whole, 0);
-      const slotBytes = new DataView(whole.buffer).getUint32(36, true);
+      const slotBytes = whole.length < 40 ? 0 : new DataView(whole.buffer).getUint32(36, true);
       for (let at = 0; slotBytes > 0 && at < whole.length; at += slotBytes) {
         change(whole.subarray(at, at + slotBytes));
       }
