@@ -88,7 +88,12 @@ function template(dice: Dice, kind: BodyKind): unknown {
         : instance;
     case 'notification': {
       const command = {
-        con: { id: `k${dice.below(100_000)}`, do: leaf(dice) },
+        con: {
+          id: `k${dice.below(100_000)}`,
+          command: dice.oneIn(8) ? leaf(dice) : 'ping',
+          ...(dice.oneIn(4) ? { target: dice.pick(['gateway', 'relay1', '']) } : {}),
+          ...(dice.oneIn(6) ? { expires: dice.pick([leaf(dice), -1, 1000]) } : {}),
+        },
         rn: 'k',
         ri: `ri${dice.below(1000)}`,
       };

@@ -157,7 +157,7 @@ export class Scene {
     t.same(status.alarms, [], 'no alarm is left');
     for (const id of this.#commands) {
       t.same(
-        outcomesOf(evidence.held, id),
+        statusesOf(evidence.held, id),
         ['done'],
         `command ${id} took effect once and its result arrived once`,
       );
@@ -181,11 +181,11 @@ function missing({ emitted, held }: TrialEvidenceRaw): string[] {
   });
 }
 
-/** Outcomes of the command `id` in the containers of results, at whichever CSE. */
-function outcomesOf(held: readonly HeldResource[], id: string): unknown[] {
+/** Statuses of the command `id` in the containers of results, at whichever CSE. */
+function statusesOf(held: readonly HeldResource[], id: string): unknown[] {
   return held
     .filter(({ path, type }) => type === ResourceType.contentInstance && path.split('/')[2] === 'results')
-    .map(({ content }) => (content as { v?: { id?: unknown; outcome?: unknown } }).v)
+    .map(({ content }) => (content as { v?: { id?: unknown; status?: unknown } }).v)
     .filter((value) => value?.id === id)
-    .map((value) => value?.outcome);
+    .map((value) => value?.status);
 }
